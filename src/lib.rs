@@ -1,1 +1,19 @@
+//! Qunliu (群流): an open, self-hosted group-chat server for merchants and their customers.
+//!
+//! The modules in the order data takes through them:
+//!
+//! - [`model`]: the vocabulary, plain data
+//! - [`protocol`]: what crosses a socket
+//! - [`store`]: the boundary to everything that keeps data, one folder for each backend
+//! - [`error`]: why a request failed, free of HTTP
+//! - [`access`]: who may do what
+//! - [`clock`], [`lifecycle`], [`telemetry`]: time, tasks, metrics
 
+pub mod model;
+pub mod protocol;
+pub mod store;
+pub mod error;
+pub mod access;
+pub mod clock;
+pub mod lifecycle;
+pub mod telemetry;

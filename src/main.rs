@@ -1,1 +1,3 @@
-fn main(){}
+//! The program: arguments, configuration, telemetry, then the server until a signal.
+
+fn main() {}

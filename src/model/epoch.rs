@@ -1,0 +1,180 @@
+//! Which positions of a group count: its epoch table, as pure functions (epochs.md, "Words").
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::position::{Epoch, Position, Seq};
+
+/// One re-opening of a group's log. As JSON `[epoch, start, count]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(Epoch, Seq, u64)", into = "(Epoch, Seq, u64)")]
+pub struct Row {
+    /// The epoch that began.
+    pub epoch: Epoch,
+    /// The first seq that belongs to it.
+    pub start: Seq,
+    /// Countable messages before `start`: C of the last valid event below it.
+    pub count: u64,
+}
+
+impl From<(Epoch, Seq, u64)> for Row {
+    fn from((epoch, start, count): (Epoch, Seq, u64)) -> Self {
+        Self {
+            epoch,
+            start,
+            count,
+        }
+    }
+}
+
+impl From<Row> for (Epoch, Seq, u64) {
+    fn from(row: Row) -> Self {
+        (row.epoch, row.start, row.count)
+    }
+}
+
+/// The rows of one group, rising in epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EpochTable {
+    rows: BTreeMap<Epoch, Row>,
+}
+
+impl FromIterator<Row> for EpochTable {
+    fn from_iter<I: IntoIterator<Item = Row>>(rows: I) -> Self {
+        Self {
+            rows: rows.into_iter().map(|row| (row.epoch, row)).collect(),
+        }
+    }
+}
+
+impl EpochTable {
+    /// The rows, lowest epoch first.
+    pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
+        self.rows.values().copied()
+    }
+
+    /// The newest row; `None` for a group that was never opened.
+    pub fn last(&self) -> Option<Row> {
+        self.rows.values().next_back().copied()
+    }
+
+    /// The newest epoch; 0 for a group that was never opened.
+    pub fn epoch(&self) -> Epoch {
+        self.last().map_or(0, |row| row.epoch)
+    }
+
+    /// The row of `epoch`.
+    pub fn row(&self, epoch: Epoch) -> Option<Row> {
+        self.rows.get(&epoch).copied()
+    }
+
+    /// The rows above `epoch`: what a reader told only up to it must be told.
+    pub fn above(&self, epoch: Epoch) -> impl Iterator<Item = Row> + '_ {
+        self.rows
+            .range(epoch.saturating_add(1)..)
+            .map(|(_, row)| *row)
+    }
+
+    /// Whether `(e, s)` counts: e has a row, `s ≥ start(e)`, and no later row starts at or
+    /// below s. Anything else never happened, wherever it may still lie.
+    pub fn is_valid(&self, position: Position) -> bool {
+        let starts = self
+            .rows
+            .get(&position.epoch)
+            .is_some_and(|row| position.seq >= row.start);
+        starts && !self.is_cut_off(position)
+    }
+
+    /// Whether a later epoch began at or below the position.
+    fn is_cut_off(&self, position: Position) -> bool {
+        self.above(position.epoch)
+            .any(|row| row.start <= position.seq)
+    }
+
+    /// Whether a log whose last entry id is `top` may be continued after it: `top` is valid, or
+    /// it is the empty top just below its epoch's first seq. The rule is `Top::ByTable` of the
+    /// epoch model.
+    pub fn is_valid_top(&self, top: Position) -> bool {
+        let opened_empty = self
+            .rows
+            .get(&top.epoch)
+            .is_some_and(|row| row.start == top.seq + 1);
+        top.seq > 0 && (self.is_valid(top) || (opened_empty && !self.is_cut_off(top)))
+    }
+
+    /// The last position that a holder of `held` may keep once it has applied every row: `held`
+    /// itself, or the position just below the earliest start that cuts it off.
+    pub fn clamp(&self, held: Position) -> Position {
+        match self.above(held.epoch).map(|row| row.start).min() {
+            Some(start) if start <= held.seq => Position::new(held.epoch, start - 1),
+            _ => held,
+        }
+    }
+
+    /// Messages counted before the event after `held`, when the table alone can say it: the
+    /// `count` of the row that cut `held` off (epochs.md rule 8).
+    pub fn count_at_cut(&self, held: Position) -> Option<(Seq, u64)> {
+        let cut = self
+            .above(held.epoch)
+            .filter(|row| row.start <= held.seq)
+            .min_by_key(|r| r.start);
+        cut.map(|row| (row.start - 1, row.count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> EpochTable {
+        [
+            Row::from((1, 1, 0)),
+            Row::from((3, 11, 9)),
+            Row::from((4, 8, 6)),
+        ]
+        .into_iter()
+        .collect()
+    }
+
+    #[test]
+    fn a_position_is_valid_until_a_later_row_starts_at_or_below_it() {
+        let table = table();
+        assert!(table.is_valid(Position::new(1, 7)));
+        assert!(!table.is_valid(Position::new(1, 8)), "epoch 4 began at 8");
+        assert!(!table.is_valid(Position::new(3, 12)), "epoch 4 began below");
+        assert!(table.is_valid(Position::new(4, 8)));
+        assert!(
+            !table.is_valid(Position::new(4, 7)),
+            "below the start of its own epoch"
+        );
+        assert!(
+            !table.is_valid(Position::new(2, 5)),
+            "an epoch without a row"
+        );
+    }
+
+    #[test]
+    fn what_is_held_is_cut_just_below_the_earliest_later_start() {
+        let table = table();
+        assert_eq!(table.clamp(Position::new(1, 20)), Position::new(1, 7));
+        assert_eq!(table.clamp(Position::new(1, 5)), Position::new(1, 5));
+        assert_eq!(table.count_at_cut(Position::new(1, 20)), Some((7, 6)));
+        assert_eq!(table.count_at_cut(Position::new(4, 20)), None);
+    }
+
+    #[test]
+    fn a_log_opened_empty_may_be_continued_at_its_start() {
+        let table = table();
+        assert!(table.is_valid_top(Position::new(4, 7)));
+        assert!(table.is_valid_top(Position::new(4, 9)));
+        assert!(!table.is_valid_top(Position::new(3, 10)));
+        assert!(!table.is_valid_top(Position::START));
+    }
+
+    #[test]
+    fn only_rows_above_the_told_epoch_are_told() {
+        let epochs: Vec<_> = table().above(1).map(|row| row.epoch).collect();
+        assert_eq!(epochs, [3, 4]);
+    }
+}

@@ -1,0 +1,17 @@
+//! Merchants: the tenants.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::MerchantId;
+use super::role::StaffRole;
+
+/// A merchant as one of its staff sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merchant {
+    /// The tenant.
+    pub id: MerchantId,
+    /// The name shown.
+    pub name: String,
+    /// The role of the one who asks.
+    pub role: StaffRole,
+}

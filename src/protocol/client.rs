@@ -1,0 +1,1 @@
+//! Frames from clients (protocol.md, "Client to server").

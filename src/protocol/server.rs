@@ -1,0 +1,1 @@
+//! Frames to clients (protocol.md, "Server to client").

@@ -1,0 +1,1 @@
+//! The default backend: this process and one SQLite file.

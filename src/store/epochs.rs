@@ -1,0 +1,52 @@
+//! Fences and epoch tables: the ground on which a loss in the log is noticed (epochs.md).
+//!
+//! Promises, each a case in `tests/it/contract/epochs.rs`:
+//! - [`Epochs::raise`] changes a fence only from exactly the expected one; one of many racing
+//!   callers wins, and all are answered with the fence that then stands.
+//! - [`Epochs::add_row`] adds a row only after exactly the expected last row.
+//! - Reads see every write that returned before them, from any process (majority, primary).
+
+use async_trait::async_trait;
+
+use super::Result;
+use super::log::HistoryId;
+use crate::model::epoch::{EpochTable, Row};
+use crate::model::id::{GroupId, Partition};
+use crate::model::position::Epoch;
+
+/// What a partition's log must be, to be appended to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// The epoch; the first is 1.
+    pub epoch: Epoch,
+    /// The history.
+    pub history: HistoryId,
+}
+
+/// Fences of partitions and epoch tables of groups.
+#[async_trait]
+pub trait Epochs: Send + Sync {
+    /// The fence of a partition; `None` before its first.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn fence(&self, partition: Partition) -> Result<Option<Fence>>;
+
+    /// Compare-and-set: `from` becomes `to`; answers the fence that stands afterwards.
+    ///
+    /// # Errors
+    /// `Unavailable`: the outcome is unknown; read the fence.
+    async fn raise(&self, partition: Partition, from: Option<&Fence>, to: &Fence) -> Result<Fence>;
+
+    /// The tables of `groups`, in their order; an empty one for a group never opened.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn tables(&self, groups: &[GroupId]) -> Result<Vec<EpochTable>>;
+
+    /// Adds `row` if the last row is `after`; answers whether this call added it.
+    ///
+    /// # Errors
+    /// `Unavailable`: the outcome is unknown; raise the fence instead of trying again.
+    async fn add_row(&self, group: GroupId, after: Option<Row>, row: Row) -> Result<bool>;
+}

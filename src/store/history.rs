@@ -1,0 +1,280 @@
+//! One read path for the log of a group: the live end from [`Log`], everything below it from
+//! [`Messages`], and of both only what is valid by the epoch table (epochs.md rule 6).
+//!
+//! The answer never holds a hole: where the live log was trimmed the store fills in, and where
+//! neither has the next event yet the answer ends before it.
+
+use std::sync::Arc;
+
+use super::Result;
+use super::epochs::Epochs;
+use super::log::Log;
+use super::messages::Messages;
+use crate::model::epoch::EpochTable;
+use crate::model::event::Entry;
+use crate::model::id::GroupId;
+use crate::model::position::{Position, Seq};
+
+/// Reads the valid events of groups.
+#[derive(Clone)]
+pub struct History {
+    log: Arc<dyn Log>,
+    messages: Arc<dyn Messages>,
+    epochs: Arc<dyn Epochs>,
+}
+
+/// How many entries one step reads from a store at most.
+const STEP: usize = 256;
+
+impl History {
+    /// A reader over these stores.
+    pub fn new(log: Arc<dyn Log>, messages: Arc<dyn Messages>, epochs: Arc<dyn Epochs>) -> Self {
+        Self {
+            log,
+            messages,
+            epochs,
+        }
+    }
+
+    /// The epoch table of a group, read now.
+    ///
+    /// # Errors
+    /// A store does not answer.
+    pub async fn table(&self, group: GroupId) -> Result<EpochTable> {
+        let mut tables = self.epochs.tables(&[group]).await?;
+        Ok(tables.pop().unwrap_or_default())
+    }
+
+    /// A table that knows every epoch up to that of `entries`: `known`, or a newer one when the
+    /// entries are of an epoch above it.
+    async fn table_for(
+        &self,
+        group: GroupId,
+        known: &EpochTable,
+        entries: &[Entry],
+    ) -> Result<Option<EpochTable>> {
+        let newest = entries
+            .iter()
+            .map(|entry| entry.pos.epoch)
+            .max()
+            .unwrap_or(0);
+        if newest <= known.epoch() {
+            return Ok(None);
+        }
+        self.table(group).await.map(Some)
+    }
+
+    /// Up to `limit` valid events above `after`, up to `upto` if given, ascending and dense from
+    /// `after.seq + 1`. `table` is replaced by a newer one if an entry needs it.
+    ///
+    /// # Errors
+    /// A store does not answer or holds something unreadable.
+    pub async fn after(
+        &self,
+        group: GroupId,
+        table: &mut EpochTable,
+        after: Position,
+        upto: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Entry>> {
+        let mut found = Run::above(after.seq);
+        let live = self.log.range(group, after, upto, limit.min(STEP)).await?;
+        self.refresh(group, table, &live).await?;
+        let live_starts = live
+            .iter()
+            .find(|entry| table.is_valid(entry.pos))
+            .map(|e| e.pos.seq);
+        if live_starts != Some(after.seq + 1) {
+            self.fill(group, table, &mut found, after, upto, limit)
+                .await?;
+        }
+        found.extend(live, table, limit);
+        while found.entries.len() < limit {
+            let from = found.last().unwrap_or(after);
+            let more = self.log.range(group, from, upto, STEP).await?;
+            self.refresh(group, table, &more).await?;
+            if !found.extend(more, table, limit) {
+                break;
+            }
+        }
+        Ok(found.entries)
+    }
+
+    /// Reads the store below the live log until it has no next event.
+    async fn fill(
+        &self,
+        group: GroupId,
+        table: &mut EpochTable,
+        found: &mut Run,
+        after: Position,
+        upto: Option<Position>,
+        limit: usize,
+    ) -> Result<()> {
+        let mut from = after;
+        while found.entries.len() < limit {
+            let stored = self.messages.range(group, from, upto, STEP).await?;
+            let Some(last) = stored.last().map(|entry| entry.pos) else {
+                return Ok(());
+            };
+            self.refresh(group, table, &stored).await?;
+            found.extend(stored, table, limit);
+            from = last;
+        }
+        Ok(())
+    }
+
+    /// The newest `limit` valid events below `before`, ascending and dense.
+    ///
+    /// # Errors
+    /// A store does not answer or holds something unreadable.
+    pub async fn before(
+        &self,
+        group: GroupId,
+        table: &mut EpochTable,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Entry>> {
+        let mut found = BackRun {
+            entries: Vec::new(),
+            next: before.map(|pos| pos.seq),
+        };
+        let mut bound = before;
+        while found.entries.len() < limit && found.next != Some(1) {
+            let live = self.log.range_back(group, bound, STEP).await?;
+            let Some(first) = live.first().map(|entry| entry.pos) else {
+                break;
+            };
+            self.refresh(group, table, &live).await?;
+            if !found.extend(live, table, limit) {
+                break;
+            }
+            bound = Some(first);
+        }
+        bound = found.entries.last().map(|entry| entry.pos).or(before);
+        while found.entries.len() < limit && found.next != Some(1) {
+            let stored = self.messages.range_back(group, bound, STEP).await?;
+            let Some(first) = stored.first().map(|entry| entry.pos) else {
+                break;
+            };
+            self.refresh(group, table, &stored).await?;
+            found.extend(stored, table, limit);
+            bound = Some(first);
+        }
+        found.entries.reverse();
+        Ok(found.entries)
+    }
+
+    async fn refresh(
+        &self,
+        group: GroupId,
+        table: &mut EpochTable,
+        entries: &[Entry],
+    ) -> Result<()> {
+        if let Some(newer) = self.table_for(group, table, entries).await? {
+            *table = newer;
+        }
+        Ok(())
+    }
+
+    /// The event at a position, if it is valid and can be read.
+    ///
+    /// # Errors
+    /// A store does not answer or holds something unreadable.
+    pub async fn at(&self, group: GroupId, pos: Position) -> Result<Option<Entry>> {
+        let Some(below) = pos.seq.checked_sub(1) else {
+            return Ok(None);
+        };
+        let after = Position::new(pos.epoch, below);
+        let live = self.log.range(group, after, Some(pos), 1).await?;
+        let found = match live.into_iter().next() {
+            Some(entry) => Some(entry),
+            None => self
+                .messages
+                .range(group, after, Some(pos), 1)
+                .await?
+                .into_iter()
+                .next(),
+        };
+        let table = self.table(group).await?;
+        Ok(found.filter(|entry| entry.pos == pos && table.is_valid(pos)))
+    }
+
+    /// The highest position up to which the store holds every valid event, looking from `floor`,
+    /// which is known to be one (epochs.md rules 4b and 5).
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn contiguous(
+        &self,
+        group: GroupId,
+        table: &EpochTable,
+        floor: Position,
+    ) -> Result<Position> {
+        let mut reached = floor;
+        let mut from = floor;
+        loop {
+            let step = self.messages.positions(group, from, STEP * 4).await?;
+            let Some(last) = step.last().copied() else {
+                return Ok(reached);
+            };
+            for pos in step.into_iter().filter(|pos| table.is_valid(*pos)) {
+                if pos.seq > reached.seq + 1 {
+                    return Ok(reached);
+                }
+                reached = reached.max(pos);
+            }
+            from = last;
+        }
+    }
+}
+
+/// Valid entries collected upwards without a hole.
+struct Run {
+    entries: Vec<Entry>,
+    below: Seq,
+}
+
+impl Run {
+    const fn above(below: Seq) -> Self {
+        Self {
+            entries: Vec::new(),
+            below,
+        }
+    }
+
+    fn last(&self) -> Option<Position> {
+        self.entries.last().map(|entry| entry.pos)
+    }
+
+    /// Takes what continues the run, up to `limit` in all; answers whether anything did.
+    fn extend(&mut self, more: Vec<Entry>, table: &EpochTable, limit: usize) -> bool {
+        let had = self.entries.len();
+        for entry in more {
+            let next = self.last().map_or(self.below, |pos| pos.seq) + 1;
+            if self.entries.len() < limit && entry.pos.seq == next && table.is_valid(entry.pos) {
+                self.entries.push(entry);
+            }
+        }
+        self.entries.len() > had
+    }
+}
+
+/// Valid entries collected downwards without a hole, newest first.
+struct BackRun {
+    entries: Vec<Entry>,
+    next: Option<Seq>,
+}
+
+impl BackRun {
+    fn extend(&mut self, more: Vec<Entry>, table: &EpochTable, limit: usize) -> bool {
+        let had = self.entries.len();
+        for entry in more.into_iter().rev() {
+            let continues = self.next.is_none_or(|next| entry.pos.seq + 1 == next);
+            if self.entries.len() < limit && continues && table.is_valid(entry.pos) {
+                self.next = Some(entry.pos.seq);
+                self.entries.push(entry);
+            }
+        }
+        self.entries.len() > had
+    }
+}

@@ -1,0 +1,96 @@
+//! The history: every event of every group, durably.
+//!
+//! Promises, each a case in `tests/it/contract/messages.rs`:
+//! - Inserting is idempotent by (group, position); a second entry with another digest at a
+//!   position is reported, and the first one stays.
+//! - What [`Messages::insert`] reported as kept survives the loss of a minority of the store.
+//! - Ranges are ordered by position and hold dead positions too: validity is the reader's to
+//!   check, by the epoch table.
+
+use async_trait::async_trait;
+
+use super::Result;
+use super::log::SendKey;
+use crate::model::event::Entry;
+use crate::model::id::{GroupId, UserId};
+use crate::model::position::Position;
+
+/// What became of one inserted entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is kept: newly, or the same was kept before.
+    Kept,
+    /// Another entry stands at its position, with another digest.
+    Different,
+}
+
+/// The durable store of events.
+#[async_trait]
+pub trait Messages: Send + Sync {
+    /// Keeps entries, of any groups and in any order; answers in their order.
+    ///
+    /// # Errors
+    /// `Unavailable`: some may be kept; insert them all again.
+    async fn insert(&self, entries: &[(GroupId, Entry)]) -> Result<Vec<Inserted>>;
+
+    /// Entries with `after < pos`, and `pos ≤ upto` if given, ascending, at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`; `Corrupt` for an entry that cannot be read.
+    async fn range(
+        &self,
+        group: GroupId,
+        after: Position,
+        upto: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Entry>>;
+
+    /// Entries below `before` (all if `None`), the highest `limit` of them, ascending.
+    ///
+    /// # Errors
+    /// As [`Messages::range`].
+    async fn range_back(
+        &self,
+        group: GroupId,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Entry>>;
+
+    /// The positions with `after < pos`, ascending, at most `limit`: what contiguity is
+    /// computed from.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn positions(
+        &self,
+        group: GroupId,
+        after: Position,
+        limit: usize,
+    ) -> Result<Vec<Position>>;
+
+    /// The newest entry of each group whose kind is counted and whose position is at most the
+    /// given one; `None` where there is none.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn last_messages(&self, groups: &[(GroupId, Position)]) -> Result<Vec<Option<Entry>>>;
+
+    /// Every entry kept under this key in the group, valid or dead, at or above `from`.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn find_sent(&self, group: GroupId, key: SendKey, from: Position) -> Result<Vec<Entry>>;
+
+    /// The valid messages of `sender` with `after < pos ≤ upto`, as (position, `sender_count`)
+    /// pairs, ascending; `after` and `upto` bound the work.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn sent_between(
+        &self,
+        group: GroupId,
+        sender: UserId,
+        after: Position,
+        upto: Position,
+    ) -> Result<Vec<(Position, u64)>>;
+}

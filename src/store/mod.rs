@@ -1,0 +1,74 @@
+//! The boundary to everything that keeps data: one trait in each file, one folder for each
+//! backend, the same file names inside.
+//!
+//! | trait | keeps | embedded | production |
+//! | --- | --- | --- | --- |
+//! | [`log::Log`], [`log::Tail`] | the groups' live logs | SQLite | Redis Streams |
+//! | [`consumers::ConsumerLog`] | who has handled what of the logs | SQLite | Redis consumer groups |
+//! | [`epochs::Epochs`] | fences and epoch tables | SQLite | MongoDB |
+//! | [`messages::Messages`] | the history | SQLite | MongoDB |
+//! | [`unread::Unread`] | read marks, own totals, mentions | SQLite | MongoDB |
+//! | [`directory::Directory`] | people, merchants, groups, members | SQLite | PostgreSQL |
+//! | [`signals::Signals`] | what is not worth keeping | this process | Redis Pub/Sub |
+//!
+//! To add a backend: a folder that implements the traits it can, one arm in `server.rs`, and one
+//! line for each trait in `tests/it/contract/`. The contract suites run unchanged.
+
+pub mod consumers;
+pub mod directory;
+pub mod epochs;
+pub mod history;
+pub mod log;
+pub mod messages;
+pub mod signals;
+pub mod unread;
+
+pub mod embedded;
+pub mod mongo;
+pub mod postgres;
+pub mod redis;
+
+/// A driver's own error, kept as the cause.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a store could not do its work, in terms of what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store did not answer, or not in time. A write may have happened: its outcome is
+    /// unknown. Try again under the same key.
+    #[error("{store} does not answer")]
+    Unavailable {
+        /// Which store.
+        store: &'static str,
+        /// The driver's error.
+        #[source]
+        source: Cause,
+    },
+    /// What was read is not what this version can have written.
+    #[error("{store} holds something unreadable: {what}")]
+    Corrupt {
+        /// Which store.
+        store: &'static str,
+        /// What was unreadable.
+        what: String,
+    },
+    /// The store refused. The same call will be refused again.
+    #[error("{store} refused the request")]
+    Failed {
+        /// Which store.
+        store: &'static str,
+        /// The driver's error.
+        #[source]
+        source: Cause,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+/// The result of a call to a store.
+pub type Result<T> = std::result::Result<T, StoreError>;

@@ -1,0 +1,1 @@
+//! The production message store: MongoDB. The only folder that names its driver.

@@ -1,0 +1,1 @@
+//! The production log: Redis Streams. The only folder that names its driver.

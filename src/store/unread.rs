@@ -1,0 +1,95 @@
+//! What unread counts are made of: read marks, own totals, mentions, durable heads.
+//!
+//! Promises, each a case in `tests/it/contract/unread.rs`:
+//! - A read mark only moves forward.
+//! - [`Unread::record`] is idempotent: recording a batch again changes nothing.
+//! - Nothing here is written per member per message.
+
+use async_trait::async_trait;
+
+use super::Result;
+use crate::model::id::{GroupId, UserId};
+use crate::model::position::Position;
+use crate::model::time::Time;
+use crate::model::unread::ReadMark;
+
+/// What is kept of one member in one group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cursor {
+    /// How far the member has read; `None` before the `joined` event was handled.
+    pub read: Option<ReadMark>,
+    /// The last own message that was handled, and its `sender_count`.
+    pub own: (Position, u64),
+}
+
+/// A group's durable head: what is known when the live log is gone or at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DurableHead {
+    /// The last event handled.
+    pub pos: Position,
+    /// Messages up to there (C).
+    pub count: u64,
+    /// Its time.
+    pub at: Time,
+}
+
+/// What the `unread` consumer learnt from a batch. Positions make each part idempotent: a lower
+/// one never replaces a higher one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Learnt {
+    /// The newest event of each group.
+    pub heads: Vec<(GroupId, DurableHead)>,
+    /// The newest own message of each sender: group, sender, position, `sender_count`.
+    pub own: Vec<(GroupId, UserId, Position, u64)>,
+    /// Those who joined: their read mark begins at their `joined` event. The own total is what
+    /// the store holds for the member, since a member may join again.
+    pub joined: Vec<(GroupId, UserId, Position, u64)>,
+    /// Who was mentioned, where and by whom.
+    pub mentions: Vec<(GroupId, UserId, Position, Mention)>,
+    /// Where everyone was mentioned, and by whom.
+    pub mentions_all: Vec<(GroupId, Position, UserId)>,
+}
+
+/// A mention of one person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mention {
+    /// Who mentioned.
+    pub by: UserId,
+    /// When.
+    pub at: Time,
+}
+
+/// Read marks, own totals, mentions and durable heads.
+#[async_trait]
+pub trait Unread: Send + Sync {
+    /// Records what a batch taught.
+    ///
+    /// # Errors
+    /// `Unavailable`: record it again.
+    async fn record(&self, learnt: &Learnt) -> Result<()>;
+
+    /// The cursors of a user in `groups`, in their order.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn cursors(&self, user: UserId, groups: &[GroupId]) -> Result<Vec<Cursor>>;
+
+    /// Moves a read mark forward; answers the mark that stands afterwards.
+    ///
+    /// # Errors
+    /// `Unavailable`: it may have moved; move it again.
+    async fn mark_read(&self, user: UserId, group: GroupId, mark: ReadMark) -> Result<ReadMark>;
+
+    /// How often `user` is mentioned above the given position of each group, own mentions left
+    /// out, in the order of `groups`.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn mentions(&self, user: UserId, groups: &[(GroupId, Position)]) -> Result<Vec<u64>>;
+
+    /// Durable heads, in the order of `groups`.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn heads(&self, groups: &[GroupId]) -> Result<Vec<Option<DurableHead>>>;
+}

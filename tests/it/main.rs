@@ -1,0 +1,11 @@
+//! The one integration binary: layering, wire, contracts of the stores, flows of the product.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "test helpers may fail loudly"
+)]
+
+#[macro_use]
+mod contract;
+mod support;

@@ -1,0 +1,24 @@
+//! What tests share: finding the real services, and waiting for conditions.
+
+/// The address of a real service from the environment, as `scripts/services env` prints it;
+/// `None` when it is not running, which fails the test when `REQUIRE_BACKENDS=1`.
+pub fn service(variable: &str) -> Option<String> {
+    let address = env(variable);
+    if address.is_none() && env("REQUIRE_BACKENDS").is_some_and(|value| value == "1") {
+        panic!("{variable} is not set and REQUIRE_BACKENDS=1: start them with scripts/services");
+    }
+    if address.is_none() {
+        eprintln!("skipped: {variable} is not set");
+    }
+    address
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests find their services in the environment"
+)]
+fn env(variable: &str) -> Option<String> {
+    std::env::var(variable)
+        .ok()
+        .filter(|value| !value.is_empty())
+}
