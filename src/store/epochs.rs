@@ -44,6 +44,14 @@ pub trait Epochs: Send + Sync {
     /// `Unavailable`.
     async fn tables(&self, groups: &[GroupId]) -> Result<Vec<EpochTable>>;
 
+    /// Whether the fence of a partition still stands at `epoch`, checked in a way that a deposed
+    /// primary of the store cannot answer (epochs.md rule 5). Asked by whoever is about to say
+    /// `stored`.
+    ///
+    /// # Errors
+    /// `Unavailable`: say nothing.
+    async fn confirm(&self, partition: Partition, epoch: Epoch) -> Result<bool>;
+
     /// Adds `row` if the last row is `after`; answers whether this call added it.
     ///
     /// # Errors

@@ -93,4 +93,18 @@ pub trait Messages: Send + Sync {
         after: Position,
         upto: Position,
     ) -> Result<Vec<(Position, u64)>>;
+
+    /// Keeps a dead letter: an event that `consumer_name` could not handle, with the reason. Kept
+    /// once per consumer and position.
+    ///
+    /// # Errors
+    /// `Unavailable`: it was perhaps not kept; keep it again before it is acknowledged.
+    async fn keep_dead_letter(
+        &self,
+        consumer_name: &str,
+        group: GroupId,
+        pos: Position,
+        payload: &[u8],
+        reason: &str,
+    ) -> Result<()>;
 }
