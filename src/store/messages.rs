@@ -94,11 +94,12 @@ pub trait Messages: Send + Sync {
         upto: Position,
     ) -> Result<Vec<(Position, u64)>>;
 
-    /// Keeps a dead letter: an event that `consumer_name` could not handle, with the reason. Kept
-    /// once per consumer and position.
+    /// Keeps a dead letter: an event that `consumer_name` could not handle, with what is known
+    /// of it (`payload`, empty if nothing) and why. Survives what a kept event survives; keeping
+    /// the same letter again changes nothing.
     ///
     /// # Errors
-    /// `Unavailable`: it was perhaps not kept; keep it again before it is acknowledged.
+    /// `Unavailable`: it was perhaps not kept; keep it again before the event is acknowledged.
     async fn keep_dead_letter(
         &self,
         consumer_name: &str,

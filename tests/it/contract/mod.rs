@@ -26,3 +26,7 @@ macro_rules! contract {
         }
     };
 }
+
+pub(crate) mod consumers;
+pub(crate) mod log;
+pub(crate) mod signals;
