@@ -1,6 +1,7 @@
 //! Opens a group's log under the epoch of its partition's fence (epochs.md rule 4): for a new
 //! group, after a restart of the log, after a loss. For commands and consumers alike.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::fences::Fences;
 use crate::model::epoch::{EpochTable, Row};
-use crate::model::id::GroupId;
+use crate::model::id::{GroupId, UserId};
 use crate::model::position::{Epoch, Position};
 use crate::model::time::Time;
 use crate::store::Result;
@@ -23,6 +24,9 @@ const OPENER_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// How often an opening by somebody else is looked for.
 const OPENER_POLL: Duration = Duration::from_millis(50);
+
+/// Events read at a time when totals are counted anew.
+const STEP: usize = 256;
 
 /// Groups that this node opens at the same time at most share one of this many turns.
 const TURNS: usize = 64;
@@ -43,6 +47,14 @@ struct Plan {
     row: Row,
     at: Time,
     stored: Position,
+    own: Option<Vec<(UserId, u64)>>,
+}
+
+/// What the log itself says of the group.
+#[derive(Clone, Copy)]
+struct Found {
+    top: Option<Position>,
+    remembers: bool,
 }
 
 impl Reopener {
@@ -84,7 +96,7 @@ impl Reopener {
     /// One try; answers whether the caller may look again.
     async fn step(&self, group: GroupId, fence: &Fence) -> Result<bool> {
         let partition = group.partition();
-        let top = match self.log.prepare(group, &fence.history, fence.epoch).await? {
+        let found = match self.log.prepare(group, &fence.history, fence.epoch).await? {
             Prepared::OtherHistory(history) => {
                 self.fences.raise(partition, fence, &history).await?;
                 return Ok(true);
@@ -96,13 +108,13 @@ impl Reopener {
             Prepared::Ready { top, remembers } if is_open(top, remembers, fence.epoch) => {
                 return Ok(true);
             }
-            Prepared::Ready { top, .. } => top,
+            Prepared::Ready { top, remembers } => Found { top, remembers },
         };
         let table = self.history.table(group).await?;
         match table.epoch() {
             epoch if epoch > fence.epoch => self.fences.read(partition).await.map(|_| true),
             epoch if epoch == fence.epoch => self.await_opener(group, fence).await.map(|()| true),
-            _ => self.open(group, fence, table, top).await,
+            _ => self.open(group, fence, table, found).await,
         }
     }
 
@@ -132,9 +144,9 @@ impl Reopener {
         group: GroupId,
         fence: &Fence,
         table: EpochTable,
-        top: Option<Position>,
+        found: Found,
     ) -> Result<bool> {
-        let plan = self.plan(group, fence.epoch, table, top).await?;
+        let plan = self.plan(group, fence.epoch, table, found).await?;
         if !self
             .epochs
             .add_row(group, plan.table.last(), plan.row)
@@ -150,7 +162,8 @@ impl Reopener {
             count: plan.row.count,
             at: plan.at,
             stored: plan.stored,
-            expected_top: top,
+            own: plan.own,
+            expected_top: found.top,
         });
         let opened = opened.await? == Opened::Yes;
         if opened {
@@ -166,7 +179,7 @@ impl Reopener {
         group: GroupId,
         epoch: Epoch,
         table: EpochTable,
-        top: Option<Position>,
+        found: Found,
     ) -> Result<Plan> {
         let floor = self.floor(group, &table).await?;
         let stored = self.history.contiguous(group, &table, floor).await?;

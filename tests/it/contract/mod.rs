@@ -10,8 +10,8 @@
 //! it asks [`crate::support::service`], which fails instead when `REQUIRE_BACKENDS=1`.
 
 macro_rules! contract {
-    ({ $($backend:ident: $open:path),+ $(,)? }, $cases:tt) => {
-        $( contract!(@backend $backend, $open, $cases); )+
+    ({ $($backend:ident: $open:path),* $(,)? }, $cases:tt) => {
+        $( contract!(@backend $backend, $open, $cases); )*
     };
     (@backend $backend:ident, $open:path, [$($case:ident),+ $(,)?]) => {
         mod $backend {
@@ -27,6 +27,9 @@ macro_rules! contract {
     };
 }
 
-pub(crate) mod consumers;
-pub(crate) mod log;
-pub(crate) mod signals;
+mod consumers;
+mod epochs;
+mod log;
+mod messages;
+mod signals;
+mod unread;

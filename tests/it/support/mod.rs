@@ -2,6 +2,8 @@
 
 pub(crate) mod logs;
 pub(crate) mod redis;
+pub mod fixture;
+pub mod sample;
 
 /// The address of a real service from the environment, as `scripts/services env` prints it;
 /// `None` when it is not running, which fails the test when `REQUIRE_BACKENDS=1`.
