@@ -183,7 +183,8 @@ impl Reopener {
     ) -> Result<Plan> {
         let floor = self.floor(group, &table).await?;
         let stored = self.history.contiguous(group, &table, floor).await?;
-        let kept = top
+        let kept = found
+            .top
             .filter(|top| table.is_valid_top(*top))
             .map_or(0, |top| top.seq);
         let start = stored.seq.max(kept) + 1;
@@ -200,12 +201,40 @@ impl Reopener {
             .await?;
         let last = last.first().filter(|entry| entry.pos.seq + 1 == start);
         row.count = last.map_or(0, |entry| entry.count);
+        let at = last.map(|entry| entry.at).unwrap_or_default();
+        let goes_on = found.remembers && kept + 1 == start;
+        let own = match goes_on {
+            true => None,
+            false => Some(self.own_totals(group, &mut with_row, bound).await?),
+        };
         Ok(Plan {
             table,
             row,
-            at: last.map(|entry| entry.at).unwrap_or_default(),
+            at,
             stored,
+            own,
         })
+    }
+
+    /// The own total of everyone who sent below `bound`, counted from the history: what a log
+    /// that was lost cannot know.
+    async fn own_totals(
+        &self,
+        group: GroupId,
+        table: &mut EpochTable,
+        bound: Position,
+    ) -> Result<Vec<(UserId, u64)>> {
+        let mut totals = HashMap::new();
+        let mut from = Position::START;
+        while from.seq + 1 < bound.seq {
+            let step = self.history.after(group, table, from, Some(bound), STEP);
+            let step = step.await?;
+            let Some(last) = step.last() else { break };
+            from = last.pos;
+            let counted = step.iter().filter(|entry| entry.kind.is_counted());
+            totals.extend(counted.map(|entry| (entry.sender, entry.sender_count)));
+        }
+        Ok(totals.into_iter().collect())
     }
 
     /// A position up to which everything valid is known to be stored.
