@@ -1,1 +1,3 @@
+//! Qunliu (群流): an open, self-hosted group-chat server.
 
+pub mod protocol; // what crosses a socket
