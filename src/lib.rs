@@ -2,3 +2,4 @@
 
 pub mod protocol; // what crosses a socket
 pub mod egress; // the push path
+pub mod ingress; // everything a client calls
