@@ -8,6 +8,8 @@
 //! - [`error`]: why a request failed, free of HTTP
 //! - [`access`]: who may do what
 //! - [`pipeline`]: the write path
+//! - [`egress`]: the push path
+//! - [`ingress`]: everything a client calls
 //! - [`clock`], [`lifecycle`], [`telemetry`]: time, tasks, metrics
 
 pub mod model;
@@ -16,6 +18,8 @@ pub mod store;
 pub mod error;
 pub mod access;
 pub mod pipeline;
+pub mod egress;
+pub mod ingress;
 pub mod clock;
 pub mod lifecycle;
 pub mod telemetry;
