@@ -62,6 +62,11 @@ impl SendQueue {
         }
     }
 
+    /// The bound in bytes.
+    pub const fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
     /// Sends one whole frame: written at once if nothing is before it, else queued. It is cloned
     /// (by reference count) only to be queued.
     pub fn push(&self, frame: &Bytes) -> Pushed {
