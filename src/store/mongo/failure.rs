@@ -115,6 +115,7 @@ pub(super) fn duplicates(inserted: mongodb::error::Result<()>) -> Result<Vec<usi
 fn only_duplicates(error: &InsertManyError) -> Option<Vec<usize>> {
     let errors = error.write_errors.as_deref().unwrap_or_default();
     let clean = error.write_concern_error.is_none()
+        && !errors.is_empty()
         && errors.iter().all(|error| error.code == DUPLICATE_KEY);
     clean.then(|| errors.iter().map(|error| error.index).collect())
 }
@@ -159,7 +160,7 @@ mod tests {
     #[test]
     fn duplicates_alone_are_no_failure() {
         let errors = [write_error(3, DUPLICATE_KEY), write_error(7, DUPLICATE_KEY)];
-        let error = insert_error(doc! { "write_errors": errors.to_vec() });
+        let error = insert_error(doc! { "writeErrors": errors.to_vec() });
         assert_eq!(duplicates(error).unwrap(), [3, 7]);
     }
 
@@ -167,7 +168,7 @@ mod tests {
     fn duplicates_with_a_write_concern_error_are_not_durable() {
         let concern = doc! { "code": 64, "codeName": "WriteConcernTimeout", "errmsg": "slow" };
         let errors = vec![write_error(0, DUPLICATE_KEY)];
-        let error = doc! { "write_errors": errors, "write_concern_error": concern };
+        let error = doc! { "writeErrors": errors, "writeConcernError": concern };
         let error = duplicates(insert_error(error)).unwrap_err();
         assert!(error.is_transient(), "{error:?}");
     }
@@ -175,7 +176,7 @@ mod tests {
     #[test]
     fn a_refused_document_fails_the_insert_for_good() {
         let errors = vec![write_error(0, DUPLICATE_KEY), write_error(1, 10334)];
-        let error = duplicates(insert_error(doc! { "write_errors": errors })).unwrap_err();
+        let error = duplicates(insert_error(doc! { "writeErrors": errors })).unwrap_err();
         assert!(!error.is_transient(), "{error:?}");
     }
 

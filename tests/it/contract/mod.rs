@@ -27,6 +27,9 @@ macro_rules! contract {
     };
 }
 
+mod consumers;
 mod epochs;
+mod log;
 mod messages;
+mod signals;
 mod unread;

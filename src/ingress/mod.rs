@@ -1,0 +1,3 @@
+//! Everything a client calls.
+
+pub mod socket; // the WebSocket transport
