@@ -1,9 +1,10 @@
 //! What tests share: finding the real services, and waiting for conditions.
 
+pub(crate) mod fixture;
 pub(crate) mod logs;
+pub(crate) mod mongo;
 pub(crate) mod redis;
-pub mod fixture;
-pub mod sample;
+pub(crate) mod sample;
 
 /// The address of a real service from the environment, as `scripts/services env` prints it;
 /// `None` when it is not running, which fails the test when `REQUIRE_BACKENDS=1`.
