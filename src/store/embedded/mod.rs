@@ -1,1 +1,3 @@
 //! The default backend: this process and one SQLite file.
+
+pub mod database;
