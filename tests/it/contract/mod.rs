@@ -26,3 +26,5 @@ macro_rules! contract {
         }
     };
 }
+
+mod directory;
