@@ -33,3 +33,4 @@ mod log;
 mod messages;
 mod signals;
 mod unread;
+mod directory;
