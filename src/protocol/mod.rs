@@ -2,4 +2,5 @@
 
 pub mod client;
 pub mod code;
+pub mod json;
 pub mod server;
