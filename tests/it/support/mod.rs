@@ -1,6 +1,7 @@
 //! What tests share: finding the real services, and waiting for conditions.
 
 pub(crate) mod fixture;
+pub(crate) mod embedded;
 pub(crate) mod logs;
 pub(crate) mod mongo;
 pub(crate) mod redis;
