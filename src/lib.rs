@@ -7,6 +7,7 @@
 //! - [`store`]: the boundary to everything that keeps data, one folder for each backend
 //! - [`error`]: why a request failed, free of HTTP
 //! - [`access`]: who may do what
+//! - [`pipeline`]: the write path
 //! - [`clock`], [`lifecycle`], [`telemetry`]: time, tasks, metrics
 
 pub mod model;
@@ -14,6 +15,7 @@ pub mod protocol;
 pub mod store;
 pub mod error;
 pub mod access;
+pub mod pipeline;
 pub mod clock;
 pub mod lifecycle;
 pub mod telemetry;

@@ -15,6 +15,7 @@
 //! line for each trait in `tests/it/contract/`. The contract suites run unchanged.
 
 pub mod consumers;
+pub mod counts;
 pub mod directory;
 pub mod epochs;
 pub mod history;

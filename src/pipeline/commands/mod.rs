@@ -1,0 +1,5 @@
+//! Commands, one file per noun. Each takes a permit, validates, changes the directory if it must,
+//! and appends.
+
+pub mod messages;
+pub mod reads;
