@@ -1,1 +1,4 @@
 //! The default backend: this process and one SQLite file.
+
+pub mod database;
+pub mod directory;
