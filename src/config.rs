@@ -212,11 +212,24 @@ mod tests {
     #[test]
     fn the_environment_beats_the_file_and_flags_beat_both() {
         let environment = Environment::of(&[("QUNLIU_SERVER_LISTEN", "127.0.0.1:2")]);
-        assert_eq!(load(&[("QUNLIU_SERVER_LISTEN", "127.0.0.1:2")]).unwrap().server.listen.port(), 2);
-        let flags = Flags { listen: Some("127.0.0.1:3".to_owned()), ..Flags::default() };
+        assert_eq!(
+            load(&[("QUNLIU_SERVER_LISTEN", "127.0.0.1:2")])
+                .unwrap()
+                .server
+                .listen
+                .port(),
+            2
+        );
+        let flags = Flags {
+            listen: Some("127.0.0.1:3".to_owned()),
+            ..Flags::default()
+        };
         let config = Config::load(None, &environment, &flags).unwrap();
         assert_eq!(config.server.listen.port(), 3);
-        let pairs = [("QUNLIU_LIMITS_ENABLED", "false"), ("QUNLIU_LIMITS_EXEMPT", "loopback,10.0.0.1")];
+        let pairs = [
+            ("QUNLIU_LIMITS_ENABLED", "false"),
+            ("QUNLIU_LIMITS_EXEMPT", "loopback,10.0.0.1"),
+        ];
         let config = load(&pairs).unwrap();
         assert!(!config.limits.enabled);
         assert_eq!(config.limits.exempt.len(), 2);
@@ -229,10 +242,16 @@ mod tests {
             load_file("[server]\nlistn = \"127.0.0.1:2\""),
         ] {
             let text = refused.unwrap_err().to_string();
-            assert!(text.contains("`server.listn`") && text.contains("`server.listen`"), "{text}");
+            assert!(
+                text.contains("`server.listn`") && text.contains("`server.listen`"),
+                "{text}"
+            );
         }
         let text = load_file("[sever]\nlisten = 1").unwrap_err().to_string();
-        assert!(text.contains("`sever`") && text.contains("`server`"), "{text}");
+        assert!(
+            text.contains("`sever`") && text.contains("`server`"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -249,7 +268,9 @@ mod tests {
             let refused = load_file(text).unwrap_err().to_string();
             assert!(refused.contains(&format!("`{key}`")), "{text}: {refused}");
         }
-        let refused = load(&[("QUNLIU_SERVER_DRAIN_S", "1s")]).unwrap_err().to_string();
+        let refused = load(&[("QUNLIU_SERVER_DRAIN_S", "1s")])
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("`server.drain_s`"), "{refused}");
     }
 
@@ -272,7 +293,15 @@ mod tests {
 
     #[test]
     fn limits_cannot_be_turned_off_on_a_public_listener() {
-        let pairs = [("QUNLIU_LIMITS_ENABLED", "false"), ("QUNLIU_SERVER_LISTEN", "0.0.0.0:1")];
-        assert!(load(&pairs).unwrap_err().to_string().contains("`limits.enabled`"));
+        let pairs = [
+            ("QUNLIU_LIMITS_ENABLED", "false"),
+            ("QUNLIU_SERVER_LISTEN", "0.0.0.0:1"),
+        ];
+        assert!(
+            load(&pairs)
+                .unwrap_err()
+                .to_string()
+                .contains("`limits.enabled`")
+        );
     }
 }

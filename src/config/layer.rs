@@ -14,14 +14,17 @@ pub struct Environment(Vec<(String, String)>);
 impl Environment {
     /// Those of this process. Ones that are not Unicode cannot be meant for us.
     pub fn of_process() -> Self {
-        let pairs = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let pairs = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
         Self(pairs.filter(|(name, _)| is_ours(name)).collect())
     }
 
     /// These, for tests.
     pub fn of(pairs: &[(&str, &str)]) -> Self {
-        let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let owned = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Self(owned.collect())
     }
 }
@@ -36,7 +39,11 @@ pub(super) struct Layers(Table);
 
 impl Layers {
     pub(super) fn reference() -> Self {
-        Self(REFERENCE.parse().expect("config.toml is checked by the tests"))
+        Self(
+            REFERENCE
+                .parse()
+                .expect("config.toml is checked by the tests"),
+        )
     }
 
     pub(super) fn lay_file(&mut self, path: &Path) -> Result<(), ConfigError> {
@@ -45,11 +52,13 @@ impl Layers {
             source,
         })?;
         // Only the parser's message is kept: its full text quotes the line, and so a secret.
-        let table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
-            path: path.to_owned(),
-            line: error.span().map_or(1, |span| line_of(&text, span.start)),
-            message: error.message().to_owned(),
-        })?;
+        let table: Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| ConfigError::Syntax {
+                path: path.to_owned(),
+                line: error.span().map_or(1, |span| line_of(&text, span.start)),
+                message: error.message().to_owned(),
+            })?;
         let origin = path.display().to_string();
         for (section, value) in table {
             let Value::Table(keys) = value else {
@@ -94,10 +103,19 @@ impl Layers {
         })
     }
 
-    fn set(&mut self, section: &str, key: &str, value: Value, origin: &str) -> Result<(), ConfigError> {
+    fn set(
+        &mut self,
+        section: &str,
+        key: &str,
+        value: Value,
+        origin: &str,
+    ) -> Result<(), ConfigError> {
         let held = self.held(section, key, origin)?;
         if !same_type(held, &value) {
-            return Err(invalid(&format!("{section}.{key}"), &format!("must be {}", wanted(held))));
+            return Err(invalid(
+                &format!("{section}.{key}"),
+                &format!("must be {}", wanted(held)),
+            ));
         }
         *held = value;
         Ok(())
@@ -123,7 +141,13 @@ impl Layers {
     }
 
     /// Reads text as the type that the key holds.
-    fn from_text(&mut self, section: &str, key: &str, text: &str, origin: &str) -> Result<Value, ConfigError> {
+    fn from_text(
+        &mut self,
+        section: &str,
+        key: &str,
+        text: &str,
+        origin: &str,
+    ) -> Result<Value, ConfigError> {
         let held = self.held(section, key, origin)?;
         let value = match held {
             Value::Integer(_) => text.parse().ok().map(Value::Integer),
@@ -131,12 +155,20 @@ impl Layers {
             Value::Array(_) => Some(Value::Array(split(text))),
             _ => Some(Value::String(text.to_owned())),
         };
-        value.ok_or_else(|| invalid(&format!("{section}.{key}"), &format!("must be {}", wanted(held))))
+        value.ok_or_else(|| {
+            invalid(
+                &format!("{section}.{key}"),
+                &format!("must be {}", wanted(held)),
+            )
+        })
     }
 }
 
 fn split(text: &str) -> Vec<Value> {
-    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let parts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
     parts.map(|part| Value::String(part.to_owned())).collect()
 }
 
@@ -158,7 +190,11 @@ const fn wanted(held: &Value) -> &'static str {
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+    1 + text
+        .bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count()
 }
 
 fn invalid(key: &str, detail: &str) -> ConfigError {

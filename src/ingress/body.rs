@@ -25,7 +25,10 @@ pub async fn read<B: Buf>(
 ) -> Result<Bytes> {
     match timeout(deadline, collect(chunks)).await {
         Ok(body) => body,
-        Err(_) => Err(Error::new(ErrorCode::BadRequest, "the body took too long to arrive")),
+        Err(_) => Err(Error::new(
+            ErrorCode::BadRequest,
+            "the body took too long to arrive",
+        )),
     }
 }
 

@@ -74,7 +74,10 @@ impl Call {
     /// # Errors
     /// `unauthenticated`.
     pub fn bearer(&self) -> Result<&str> {
-        let header = self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let header = self
+            .headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -94,7 +97,12 @@ impl Call {
             if !known.contains(&name.as_str()) {
                 return Err(Error::field(name, "there is no such parameter"));
             }
-            if self.query.iter().take(index).any(|(other, _)| other == name) {
+            if self
+                .query
+                .iter()
+                .take(index)
+                .any(|(other, _)| other == name)
+            {
                 return Err(Error::field(name, "stands twice"));
             }
         }
@@ -103,7 +111,9 @@ impl Call {
 
     /// The address of the other end, for limits.
     pub fn address(&self) -> Option<IpAddr> {
-        self.connection.as_ref().map(|connection| connection.peer.ip().to_canonical())
+        self.connection
+            .as_ref()
+            .map(|connection| connection.peer.ip().to_canonical())
     }
 }
 
@@ -135,7 +145,9 @@ impl Language {
     /// The first of the two that `Accept-Language` names; Chinese if it names neither, for that
     /// is what most of our people read.
     pub fn of(headers: &HeaderMap) -> Self {
-        let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        let accepted = headers
+            .get(ACCEPT_LANGUAGE)
+            .and_then(|value| value.to_str().ok());
         let mut named = accepted.unwrap_or_default().split(',').filter_map(|range| {
             let range = range.trim().to_ascii_lowercase();
             match range.get(..2) {
@@ -165,7 +177,9 @@ impl Language {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next());
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }

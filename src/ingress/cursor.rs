@@ -68,7 +68,10 @@ mod tests {
     #[test]
     fn a_cursor_serves_only_its_own_list_and_user() {
         let cursors = Cursors::new([7; 32]);
-        let (me, you) = (UserId::generate(Time::default()), UserId::generate(Time::default()));
+        let (me, you) = (
+            UserId::generate(Time::default()),
+            UserId::generate(Time::default()),
+        );
         let cursor = cursors.seal(me, "groups", b"place");
         assert_eq!(cursors.open(me, "groups", &cursor).unwrap(), b"place");
         assert!(cursors.open(you, "groups", &cursor).is_err());
@@ -80,7 +83,9 @@ mod tests {
     fn no_changed_cursor_is_taken() {
         let cursors = Cursors::new([7; 32]);
         let me = UserId::generate(Time::default());
-        let bytes = URL_SAFE_NO_PAD.decode(cursors.seal(me, "groups", b"place")).unwrap();
+        let bytes = URL_SAFE_NO_PAD
+            .decode(cursors.seal(me, "groups", b"place"))
+            .unwrap();
         for bit in 0..bytes.len() * 8 {
             let mut changed = bytes.clone();
             changed[bit / 8] ^= 1 << (bit % 8);

@@ -97,7 +97,10 @@ impl Limits {
         };
         rate.count(address, Instant::now()).map_err(|wait| Error {
             retry_after_ms: Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)),
-            ..Error::new(ErrorCode::RateLimited, "too many requests from this address")
+            ..Error::new(
+                ErrorCode::RateLimited,
+                "too many requests from this address",
+            )
         })
     }
 }
@@ -113,8 +116,15 @@ struct Rate {
 
 impl Rate {
     fn new(number: u32, span: Duration) -> Self {
-        let paid = Cache::builder().max_capacity(KEYS_MAX).time_to_idle(span).build();
-        Self { price: span / number.max(1), span, paid }
+        let paid = Cache::builder()
+            .max_capacity(KEYS_MAX)
+            .time_to_idle(span)
+            .build();
+        Self {
+            price: span / number.max(1),
+            span,
+            paid,
+        }
     }
 
     /// Counts one, or says how long to wait.
@@ -123,7 +133,11 @@ impl Rate {
         self.paid.entry(network(key)).and_compute_with(|entry| {
             let paid = entry.map_or(now, |entry| entry.into_value().max(now)) + self.price;
             wait = paid.duration_since(now).saturating_sub(self.span);
-            if wait.is_zero() { Op::Put(paid) } else { Op::Nop }
+            if wait.is_zero() {
+                Op::Put(paid)
+            } else {
+                Op::Nop
+            }
         });
         if wait.is_zero() { Ok(()) } else { Err(wait) }
     }

@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
-use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -61,7 +61,12 @@ pub struct Connection {
 
 /// Serves `filter` on `listener` until draining begins; then no connection is accepted any more,
 /// idle ones close, and the others after the answer to their current request.
-pub fn serve(listener: TcpListener, filter: BoxedFilter<(Response,)>, options: &Options, tasks: &Tasks) {
+pub fn serve(
+    listener: TcpListener,
+    filter: BoxedFilter<(Response,)>,
+    options: &Options,
+    tasks: &Tasks,
+) {
     let serving = Serving {
         filter,
         http: http(options),
@@ -97,7 +102,9 @@ impl Serving {
     async fn run(self, listener: TcpListener) {
         let graceful = GracefulShutdown::new();
         while let Some((stream, connection)) = self.accept(&listener).await {
-            let one = self.clone().connection(stream, connection, graceful.watcher());
+            let one = self
+                .clone()
+                .connection(stream, connection, graceful.watcher());
             self.tasks.spawn(one);
         }
         drop(listener);
@@ -158,7 +165,9 @@ impl Serving {
             request.extensions_mut().insert(connection.clone());
             answer.call(request)
         });
-        let http = self.http.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let http = self
+            .http
+            .serve_connection_with_upgrades(TokioIo::new(stream), service);
         watcher.watch(http.into_owned()).await
     }
 }

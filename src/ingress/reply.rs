@@ -6,8 +6,8 @@
 
 use serde::Serialize;
 use uuid::Uuid;
-use warp::http::header::{self, HeaderName, HeaderValue};
 use warp::http::StatusCode;
+use warp::http::header::{self, HeaderName, HeaderValue};
 use warp::reply::Response;
 
 use super::call::Language;
@@ -36,7 +36,10 @@ pub fn with_text(status: StatusCode, content_type: &'static str, text: Vec<u8>) 
     }
     // Answers are for the one who asked, and for now.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     response
 }
 
@@ -103,7 +106,11 @@ fn advise(response: &mut Response, error: &Error) {
         set(response, header::RETRY_AFTER, &seconds);
     }
     if response.status() == StatusCode::UNAUTHORIZED {
-        set(response, header::WWW_AUTHENTICATE, "Bearer realm=\"qunliu\"");
+        set(
+            response,
+            header::WWW_AUTHENTICATE,
+            "Bearer realm=\"qunliu\"",
+        );
     }
 }
 

@@ -6,10 +6,7 @@
 //! for anybody.
 
 use std::future::Future;
-use std::time::Duration;
 
-use bytes::Buf;
-use futures::Stream;
 use hyper::upgrade::OnUpgrade;
 use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
@@ -44,7 +41,12 @@ impl Route {
         F: Future<Output = Result<Response>> + Send + 'static,
     {
         let filter = filter(app, &method, path, handler);
-        Self { method, path, is_open: true, filter }
+        Self {
+            method,
+            path,
+            is_open: true,
+            filter,
+        }
     }
 
     /// A route for callers with a token.
@@ -61,14 +63,22 @@ impl Route {
             }
         };
         let filter = filter(app, &method, path, signed);
-        Self { method, path, is_open: false, filter }
+        Self {
+            method,
+            path,
+            is_open: false,
+            filter,
+        }
     }
 }
 
 /// All routes as one filter that always answers: a path that none has with `not_found`, a method
 /// that the path does not have with `method_not_allowed` and the ones it has.
 pub fn all(app: &App, routes: Vec<Route>) -> BoxedFilter<(Response,)> {
-    let known: Vec<_> = routes.iter().map(|route| (route.method.clone(), route.path)).collect();
+    let known: Vec<_> = routes
+        .iter()
+        .map(|route| (route.method.clone(), route.path))
+        .collect();
     let nothing = warp::any().and_then(|| async { Err::<Response, _>(warp::reject::not_found()) });
     let routes = routes.into_iter().fold(nothing.boxed(), |all, route| {
         all.or(route.filter).unify().boxed()
@@ -84,7 +94,12 @@ pub fn all(app: &App, routes: Vec<Route>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-fn filter<H, F>(app: &App, method: &Method, path: &'static str, handler: H) -> BoxedFilter<(Response,)>
+fn filter<H, F>(
+    app: &App,
+    method: &Method,
+    path: &'static str,
+    handler: H,
+) -> BoxedFilter<(Response,)>
 where
     H: Fn(App, Call) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Response>> + Send + 'static,
@@ -96,16 +111,25 @@ where
         .and(warp::ext::optional::<Connection>())
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::body::stream())
-        .then(move |variables, query, headers, connection, upgrade, chunks| {
-            let (app, handler) = (app.clone(), handler.clone());
-            async move {
-                let language = Language::of(&headers);
-                let body = body::read(chunks, app.body_deadline).await;
-                let call = Call { variables, query, headers, body, connection, upgrade };
-                let answer = handler(app.clone(), call).await;
-                answer.unwrap_or_else(|error| fail(&app, &error, language))
-            }
-        })
+        .then(
+            move |variables, query, headers, connection, upgrade, chunks| {
+                let (app, handler) = (app.clone(), handler.clone());
+                async move {
+                    let language = Language::of(&headers);
+                    let body = body::read(chunks, app.body_deadline).await;
+                    let call = Call {
+                        variables,
+                        query,
+                        headers,
+                        body,
+                        connection,
+                        upgrade,
+                    };
+                    let answer = handler(app.clone(), call).await;
+                    answer.unwrap_or_else(|error| fail(&app, &error, language))
+                }
+            },
+        )
         .boxed()
 }
 
@@ -114,10 +138,12 @@ fn matching(
     method: Method,
     pattern: &'static str,
 ) -> impl Filter<Extract = (Variables,), Error = Rejection> + Clone {
-    warp::method().and(warp::path::full()).and_then(move |asked: Method, path: FullPath| {
-        let variables = variables(pattern, path.as_str()).filter(|_| asked == method);
-        async move { variables.ok_or_else(warp::reject::not_found) }
-    })
+    warp::method()
+        .and(warp::path::full())
+        .and_then(move |asked: Method, path: FullPath| {
+            let variables = variables(pattern, path.as_str()).filter(|_| asked == method);
+            async move { variables.ok_or_else(warp::reject::not_found) }
+        })
 }
 
 /// The variables of `path`, if it has the form of `pattern`.
@@ -126,7 +152,10 @@ fn variables(pattern: &'static str, path: &str) -> Option<Variables> {
     let mut segments = path.split('/');
     for expected in pattern.split('/') {
         let segment = segments.next()?;
-        match expected.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+        match expected
+            .strip_prefix('{')
+            .and_then(|name| name.strip_suffix('}'))
+        {
             Some(name) if !segment.is_empty() => variables.push((name, segment.to_owned())),
             None if segment == expected => {}
             _ => return None,
@@ -137,7 +166,9 @@ fn variables(pattern: &'static str, path: &str) -> Option<Variables> {
 
 fn no_route(known: &[(Method, &'static str)], path: &str, headers: &HeaderMap) -> Response {
     let language = Language::of(headers);
-    let methods = known.iter().filter(|(_, pattern)| variables(pattern, path).is_some());
+    let methods = known
+        .iter()
+        .filter(|(_, pattern)| variables(pattern, path).is_some());
     let allowed: Vec<_> = methods.map(|(method, _)| method.as_str()).collect();
     if allowed.is_empty() {
         return reply::problem(&Error::not_found("path"), language);
@@ -145,17 +176,27 @@ fn no_route(known: &[(Method, &'static str)], path: &str, headers: &HeaderMap) -
     let detail = format!("this path takes {}", allowed.join(", "));
     let error = Error::new(ErrorCode::MethodNotAllowed, detail);
     let mut response = reply::problem(&error, language);
-    reply::set(&mut response, warp::http::header::ALLOW, &allowed.join(", "));
+    reply::set(
+        &mut response,
+        warp::http::header::ALLOW,
+        &allowed.join(", "),
+    );
     response
 }
 
 fn fail(app: &App, error: &Error, language: Language) -> Response {
-    app.metrics.request_errors.with_label_values(&[error.code.name()]).inc();
+    app.metrics
+        .request_errors
+        .with_label_values(&[error.code.name()])
+        .inc();
     reply::problem(error, language)
 }
 
 fn count(app: &App, response: Response) -> Response {
-    app.metrics.requests.with_label_values(&[response.status().as_str()]).inc();
+    app.metrics
+        .requests
+        .with_label_values(&[response.status().as_str()])
+        .inc();
     response
 }
 
@@ -167,8 +208,16 @@ mod tests {
     fn a_pattern_matches_whole_paths_only() {
         let pattern = "/v1/groups/{group}/members/{user}";
         let found = variables(pattern, "/v1/groups/g_1/members/u_2").unwrap();
-        assert_eq!(found, [("group", "g_1".to_owned()), ("user", "u_2".to_owned())]);
-        for path in ["/v1/groups/g_1/members", "/v1/groups/g_1/members/u_2/", "/v1/groups//members/u_2", "/"] {
+        assert_eq!(
+            found,
+            [("group", "g_1".to_owned()), ("user", "u_2".to_owned())]
+        );
+        for path in [
+            "/v1/groups/g_1/members",
+            "/v1/groups/g_1/members/u_2/",
+            "/v1/groups//members/u_2",
+            "/",
+        ] {
             assert!(variables(pattern, path).is_none(), "{path}");
         }
     }

@@ -46,12 +46,17 @@ impl Passwords {
         let passwords = Self {
             argon: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
             tasks,
-            places: Arc::new(Semaphore::new(options.hashes_at_once + options.hashes_waiting_max)),
+            places: Arc::new(Semaphore::new(
+                options.hashes_at_once + options.hashes_waiting_max,
+            )),
             work: Arc::new(Semaphore::new(options.hashes_at_once)),
             nobody: Arc::from(""),
         };
         let nobody = passwords.hash(Uuid::new_v4().to_string()).await?;
-        Ok(Self { nobody: Arc::from(nobody), ..passwords })
+        Ok(Self {
+            nobody: Arc::from(nobody),
+            ..passwords
+        })
     }
 
     /// The hash to keep, in PHC form, with a salt of its own.
@@ -60,7 +65,9 @@ impl Passwords {
     /// `busy` when too many wait.
     pub async fn hash(&self, password: String) -> Result<String> {
         let argon = self.argon.clone();
-        let hashed = self.run(move || argon.hash_password(password.as_bytes())).await?;
+        let hashed = self
+            .run(move || argon.hash_password(password.as_bytes()))
+            .await?;
         Ok(hashed.map_err(Error::internal)?.to_string())
     }
 
@@ -72,7 +79,9 @@ impl Passwords {
         let argon = self.argon.clone();
         let exists = hash.is_some();
         let hash = hash.map_or_else(|| Arc::clone(&self.nobody), Arc::from);
-        let same = self.run(move || argon.verify_password(password.as_bytes(), &*hash)).await?;
+        let same = self
+            .run(move || argon.verify_password(password.as_bytes(), &*hash))
+            .await?;
         match same {
             Ok(()) => Ok(exists),
             Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
@@ -84,7 +93,10 @@ impl Passwords {
         let Ok(_place) = self.places.try_acquire() else {
             return Err(Error::busy("too many log-ins at once", RETRY_AFTER_MS));
         };
-        let at_work = Arc::clone(&self.work).acquire_owned().await.map_err(Error::internal)?;
+        let at_work = Arc::clone(&self.work)
+            .acquire_owned()
+            .await
+            .map_err(Error::internal)?;
         // The place at work goes with the work: a caller that goes away cannot free it early.
         let done = self.tasks.blocking(move || {
             let done = work();
@@ -109,7 +121,10 @@ pub fn check(password: &str, name: &str) -> Result<()> {
     }
     let lower = password.to_lowercase();
     if lower == name || COMMON.lines().any(|common| common == lower) {
-        return Err(Error::field("password", "is one of the first that others would guess"));
+        return Err(Error::field(
+            "password",
+            "is one of the first that others would guess",
+        ));
     }
     Ok(())
 }
@@ -132,10 +147,28 @@ mod tests {
     async fn only_the_same_password_is_taken() {
         let passwords = Passwords::new(&options(4), Tasks::default()).await.unwrap();
         let hash = passwords.hash("right horse".to_owned()).await.unwrap();
-        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(passwords.verify("right horse".to_owned(), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.verify("wrong horse".to_owned(), Some(hash)).await.unwrap());
-        assert!(!passwords.verify("right horse".to_owned(), None).await.unwrap());
+        assert!(
+            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{hash}"
+        );
+        assert!(
+            passwords
+                .verify("right horse".to_owned(), Some(hash.clone()))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify("wrong horse".to_owned(), Some(hash))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify("right horse".to_owned(), None)
+                .await
+                .unwrap()
+        );
     }
 
     #[tokio::test]
@@ -146,7 +179,10 @@ mod tests {
         let three = passwords.hash("right horse".to_owned());
         let (one, two, three) = tokio::join!(one, two, three);
         assert!(one.is_ok() && two.is_ok());
-        assert_eq!(three.unwrap_err().code, crate::protocol::code::ErrorCode::Busy);
+        assert_eq!(
+            three.unwrap_err().code,
+            crate::protocol::code::ErrorCode::Busy
+        );
     }
 
     #[test]
@@ -154,9 +190,21 @@ mod tests {
         assert!(check("correct horse battery", "li.lei").is_ok());
         assert!(check(&"字".repeat(8), "li.lei").is_ok());
         let long = "a".repeat(129);
-        for refused in ["short", &long, "password", "PassWord", "12345678", "han.meimei", "nul\0nul\0"] {
+        for refused in [
+            "short",
+            &long,
+            "password",
+            "PassWord",
+            "12345678",
+            "han.meimei",
+            "nul\0nul\0",
+        ] {
             assert!(check(refused, "han.meimei").is_err(), "{refused:?}");
         }
-        assert!(COMMON.lines().all(|line| line.chars().count() >= 8 && line == line.to_lowercase()));
+        assert!(
+            COMMON
+                .lines()
+                .all(|line| line.chars().count() >= 8 && line == line.to_lowercase())
+        );
     }
 }

@@ -28,7 +28,9 @@ pub struct RefreshTokens {
 impl RefreshTokens {
     /// Tokens under `secret`.
     pub fn new(secret: &Secret) -> Self {
-        Self { key: secret.derive("refresh token") }
+        Self {
+            key: secret.derive("refresh token"),
+        }
     }
 
     /// The token of a session's generation.
@@ -56,7 +58,10 @@ impl RefreshTokens {
         let (place, tag) = bytes.split_at_checked(PLACE_BYTES)?;
         self.mac(place).verify_slice(tag).ok()?;
         let (session, generation) = place.split_at_checked(16)?;
-        Some((SessionId::from_slice(session)?, i64::from_be_bytes(generation.try_into().ok()?)))
+        Some((
+            SessionId::from_slice(session)?,
+            i64::from_be_bytes(generation.try_into().ok()?),
+        ))
     }
 
     fn mac(&self, place: &[u8]) -> Hmac<Sha256> {

@@ -51,7 +51,10 @@ impl Secret {
     /// # Errors
     /// It cannot be read or made, is readable by others, or holds too little.
     pub fn open(path: &Path) -> Result<Self, SecretError> {
-        let io = |source| SecretError::Io { path: path.to_owned(), source };
+        let io = |source| SecretError::Io {
+            path: path.to_owned(),
+            source,
+        };
         match File::open(path) {
             Ok(file) => Self::read(path, &file),
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -63,13 +66,20 @@ impl Secret {
     }
 
     fn read(path: &Path, file: &File) -> Result<Self, SecretError> {
-        let io = |source| SecretError::Io { path: path.to_owned(), source };
+        let io = |source| SecretError::Io {
+            path: path.to_owned(),
+            source,
+        };
         if file.metadata().map_err(io)?.mode() & 0o077 != 0 {
-            return Err(SecretError::Exposed { path: path.to_owned() });
+            return Err(SecretError::Exposed {
+                path: path.to_owned(),
+            });
         }
         let text = std::io::read_to_string(file).map_err(io)?;
         let bytes = unhex(text.trim()).filter(|bytes| is_strong(bytes));
-        bytes.map(Self).ok_or_else(|| SecretError::Weak { path: path.to_owned() })
+        bytes.map(Self).ok_or_else(|| SecretError::Weak {
+            path: path.to_owned(),
+        })
     }
 
     /// A secret of a test's choice.
@@ -80,7 +90,8 @@ impl Secret {
 
     /// The key for one use.
     pub fn derive(&self, usage: &str) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("an HMAC takes keys of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.0).expect("an HMAC takes keys of any length");
         mac.update(b"qunliu ");
         mac.update(usage.as_bytes());
         mac.finalize().into_bytes().into()
@@ -91,7 +102,11 @@ impl Secret {
 /// process was first: nobody ever sees half a file.
 fn make(path: &Path) -> std::io::Result<()> {
     let draft = path.with_extension(format!("{}.new", Uuid::new_v4().simple()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&draft)?;
     let written = write_random(&mut file).and_then(|()| std::fs::hard_link(&draft, path));
     std::fs::remove_file(&draft)?;
     match written {
@@ -120,9 +135,12 @@ pub fn hex(bytes: &[u8]) -> String {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.bytes().map(|byte| char::from(byte).to_digit(16));
-    let digits: Vec<u8> = digits.map(|digit| u8::try_from(digit?).ok()).collect::<Option<_>>()?;
+    let digits: Vec<u8> = digits
+        .map(|digit| u8::try_from(digit?).ok())
+        .collect::<Option<_>>()?;
     let (pairs, rest) = digits.as_chunks::<2>();
-    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+    rest.is_empty()
+        .then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
 #[cfg(test)]
@@ -152,7 +170,10 @@ mod tests {
                 std::thread::spawn(move || Secret::open(&path).unwrap().derive("test"))
             })
             .collect();
-        let keys: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let keys: Vec<_> = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect();
         assert!(keys.iter().all(|key| *key == keys[0]));
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         std::fs::remove_file(&path).unwrap();
@@ -162,9 +183,15 @@ mod tests {
     fn a_short_weak_or_exposed_secret_is_refused() {
         let good = "0123456789abcdef".repeat(4);
         assert!(opened(&good, 0o600).is_ok());
-        assert!(matches!(opened(&good, 0o644), Err(SecretError::Exposed { .. })));
+        assert!(matches!(
+            opened(&good, 0o644),
+            Err(SecretError::Exposed { .. })
+        ));
         for weak in ["", "secret", &good[2..], &"00".repeat(32), &"zz".repeat(32)] {
-            assert!(matches!(opened(weak, 0o600), Err(SecretError::Weak { .. })), "{weak}");
+            assert!(
+                matches!(opened(weak, 0o600), Err(SecretError::Weak { .. })),
+                "{weak}"
+            );
         }
     }
 

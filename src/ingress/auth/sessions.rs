@@ -29,7 +29,10 @@ pub struct Sessions {
 impl Sessions {
     /// Sessions of this directory.
     pub fn new(directory: Arc<dyn Directory>) -> Self {
-        let good = Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(BELIEVED).build();
+        let good = Cache::builder()
+            .max_capacity(REMEMBERED_MAX)
+            .time_to_live(BELIEVED)
+            .build();
         Self { directory, good }
     }
 
@@ -43,7 +46,10 @@ impl Sessions {
         }
         let session = self.directory.session(caller.session).await?;
         if session.is_none_or(|session| session.user != caller.user) {
-            return Err(Error::new(ErrorCode::Unauthenticated, "the session was ended; log in again"));
+            return Err(Error::new(
+                ErrorCode::Unauthenticated,
+                "the session was ended; log in again",
+            ));
         }
         self.good.insert(caller.session, caller.user);
         Ok(())

@@ -4,8 +4,8 @@
 use sha2::{Digest as _, Sha256};
 
 use super::secret::hex;
-use crate::error::Result;
 use crate::error::Error;
+use crate::error::Result;
 
 /// Bytes of the code: 80 bits, which nobody guesses over a network.
 const BYTES: usize = 10;

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+};
 use serde::{Deserialize, Serialize};
 
 use super::secret::{Secret, hex};
@@ -61,12 +63,18 @@ impl Tokens {
     /// Tokens under `secret` that live for `life_s` seconds.
     pub fn new(secret: &Secret, life_s: u32, clock: Arc<dyn Clock>) -> Self {
         let key = secret.derive("access token");
-        let kid = hex(secret.derive("access token id").get(..8).unwrap_or_default());
+        let kid = hex(secret
+            .derive("access token id")
+            .get(..8)
+            .unwrap_or_default());
         let mut header = Header::new(Algorithm::HS256);
         header.typ = Some("at+jwt".to_owned());
         header.kid = Some(kid.clone());
         let decoding = DecodingKey::from_secret(&key);
-        let known = Key { header: header.clone(), decoding };
+        let known = Key {
+            header: header.clone(),
+            decoding,
+        };
         Self {
             keys: Arc::new(HashMap::from([(kid, known)])),
             signing: Arc::new((header, EncodingKey::from_secret(&key))),
@@ -113,7 +121,10 @@ impl Tokens {
             let detail = "the access token ran out; refresh it";
             return Err(Error::new(ErrorCode::TokenExpired, detail));
         }
-        let caller = Caller { user: claims.sub, session: claims.sid };
+        let caller = Caller {
+            user: claims.sub,
+            session: claims.sid,
+        };
         let millis = i64::try_from(claims.exp.saturating_mul(1000)).unwrap_or(i64::MAX);
         Ok((caller, Time::from_millis(millis)))
     }
@@ -126,7 +137,8 @@ impl Tokens {
         let kid = header.kid.as_deref().unwrap_or_default();
         let key = self.keys.get(kid).filter(|key| key.header == header);
         let key = key.ok_or("the token was not made here")?;
-        let data = decode::<Claims>(token, &key.decoding, &rules()).map_err(|error| reason(error.kind()))?;
+        let data = decode::<Claims>(token, &key.decoding, &rules())
+            .map_err(|error| reason(error.kind()))?;
         Ok(data.claims)
     }
 }
@@ -171,7 +183,10 @@ mod tests {
     }
 
     fn caller() -> Caller {
-        Caller { user: UserId::generate(NOW), session: SessionId::generate(NOW) }
+        Caller {
+            user: UserId::generate(NOW),
+            session: SessionId::generate(NOW),
+        }
     }
 
     fn code(tokens: &Tokens, token: &str) -> ErrorCode {
@@ -185,7 +200,10 @@ mod tests {
         let caller = caller();
         let token = tokens.sign(caller).unwrap();
         clock.advance(899_999);
-        assert_eq!(tokens.verify(&token).unwrap(), (caller, Time::from_millis(1_764_000_900_000)));
+        assert_eq!(
+            tokens.verify(&token).unwrap(),
+            (caller, Time::from_millis(1_764_000_900_000))
+        );
         clock.advance(1);
         assert_eq!(code(&tokens, &token), ErrorCode::TokenExpired);
         clock.advance(-900_000 - 61_000);
@@ -234,7 +252,11 @@ mod tests {
             &|header| header.alg = Algorithm::HS512,
         ];
         for (index, change) in changes.iter().enumerate() {
-            assert_eq!(code(&tokens, &signed(change)), ErrorCode::Unauthenticated, "change {index}");
+            assert_eq!(
+                code(&tokens, &signed(change)),
+                ErrorCode::Unauthenticated,
+                "change {index}"
+            );
         }
     }
 
@@ -271,10 +293,18 @@ mod tests {
         for name in ["iss", "aud", "sub", "sid", "iat", "nbf", "exp"] {
             let mut without = good.clone();
             without.as_object_mut().unwrap().remove(name);
-            assert_eq!(code(&tokens, &sign(&without)), ErrorCode::Unauthenticated, "{name}");
+            assert_eq!(
+                code(&tokens, &sign(&without)),
+                ErrorCode::Unauthenticated,
+                "{name}"
+            );
             let mut other = good.clone();
             other[name] = "other".into();
-            assert_eq!(code(&tokens, &sign(&other)), ErrorCode::Unauthenticated, "{name}");
+            assert_eq!(
+                code(&tokens, &sign(&other)),
+                ErrorCode::Unauthenticated,
+                "{name}"
+            );
         }
     }
 }
