@@ -177,6 +177,7 @@ async fn leases_that_were_given_up_are_taken_again(subject: Subject) {
 }
 
 contract!({
+    embedded: crate::support::embedded::consumers_subject,
     redis: crate::support::redis::consumers_subject,
 }, [
     every_consumer_gets_every_event_in_order,

@@ -212,7 +212,9 @@ async fn the_largest_numbers_are_kept(epochs: Subject) {
 }
 
 contract!(
-    {},
+    {
+        embedded: crate::support::embedded::epochs_subject,
+    },
     [
         a_partition_has_no_fence_before_its_first,
         the_first_raise_sets_the_fence,

@@ -467,7 +467,9 @@ async fn a_dead_letter_of_any_size_is_kept(messages: Subject) {
 }
 
 contract!(
-    {},
+    {
+        embedded: crate::support::embedded::messages_subject,
+    },
     [
         an_entry_of_each_kind_reads_back_unchanged,
         the_largest_numbers_read_back,

@@ -421,7 +421,9 @@ async fn thousands_of_everything_are_recorded_in_one_call(unread: Subject) {
 }
 
 contract!(
-    {},
+    {
+        embedded: crate::support::embedded::unread_subject,
+    },
     [
         what_was_never_recorded_is_nothing,
         a_head_only_moves_forward,

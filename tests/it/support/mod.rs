@@ -1,5 +1,6 @@
 //! What tests share: finding the real services, and waiting for conditions.
 
+pub(crate) mod embedded;
 pub(crate) mod logs;
 pub(crate) mod redis;
 pub mod fixture;
