@@ -16,3 +16,4 @@ pub mod limit; // how often
 pub mod auth; // who calls
 pub mod app; // what handlers work with
 pub mod rest; // the resources
+pub mod socket; // the WebSocket transport
