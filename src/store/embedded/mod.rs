@@ -17,6 +17,7 @@ mod append;
 mod batch;
 mod doorbell;
 mod events;
+mod log_rows;
 mod offsets;
 mod opening;
 mod progress;
