@@ -16,7 +16,9 @@ use tokio::process::{Child, Command};
 use crate::contract::consumers::{ack, positions, take};
 use crate::support::embedded::{Folder, open};
 use crate::support::env;
-use crate::support::logs::{DEADLINE, Group, appended, new_group, repeated, text, user};
+use crate::support::logs::{
+    DEADLINE, Group, appended, new_group, repeated, seqs, tail_entries, text, user,
+};
 
 /// Names the file to the process that is to be killed.
 const FILE_VARIABLE: &str = "QUNLIU_TEST_KILLED_FILE";
@@ -153,6 +155,41 @@ async fn reads_do_not_wait_for_the_writer() {
     assert_eq!(appended(append.await).pos, group.pos(2));
 }
 
+#[tokio::test]
+async fn the_same_send_twice_in_one_commit_is_appended_once() {
+    let folder = Folder::new();
+    let stores = open(&folder.file()).await;
+    let group = new_group(&stores.log).await;
+    let said = text(user(), "once");
+    let mut other = text(said.sender, "other");
+    other.client_id = said.client_id;
+    let writing = stores.database.begin().await.unwrap();
+    let free = async { drop(writing) };
+    let (first, again, other, ()) = tokio::join!(
+        group.append(&said),
+        group.append(&said),
+        group.append(&other),
+        free
+    );
+    let pos = appended(first).pos;
+    assert_eq!(repeated(again).pos, pos);
+    assert_eq!(other, Outcome::Conflict(pos));
+    assert_eq!(group.entries().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_tail_far_behind_reads_on_without_another_append() {
+    let folder = Folder::new();
+    let stores = open(&folder.file()).await;
+    let group = new_group(&stores.log).await;
+    let said: Vec<_> = (0..600).map(|n| text(user(), &n.to_string())).collect();
+    join_all(said.iter().map(|said| group.append(said))).await;
+    let mut tail = stores.log.tail().await.unwrap();
+    tail.watch(group.id, Position::START);
+    let seen = tail_entries(&mut tail, group.id, 600).await;
+    assert_eq!(seqs(&seen), (1..=600).collect::<Vec<_>>());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_waits_for_what_is_queued() {
     let folder = Folder::new();
@@ -164,7 +201,8 @@ async fn a_stop_waits_for_what_is_queued() {
     assert!(futures::poll!(&mut appends).is_pending());
     let stopped = tasks.stop(DEADLINE, std::future::pending()).await;
     assert_eq!(stopped, Stopped::Drained);
-    for outcome in appends.await {
+    let outcomes = futures::FutureExt::now_or_never(appends);
+    for outcome in outcomes.expect("all were answered before the stop ended") {
         appended(outcome);
     }
 }
