@@ -19,7 +19,7 @@ CREATE TABLE merchants (
 -- At most one row, made together with the first account: of many that race, one makes it.
 CREATE TABLE founding (
     id          INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
-    merchant_id BLOB    NOT NULL REFERENCES merchants (id)
+    merchant_id BLOB    NOT NULL REFERENCES merchants (id) DEFERRABLE INITIALLY DEFERRED
 ) STRICT;
 
 CREATE TABLE staff (
@@ -42,14 +42,14 @@ CREATE TABLE sessions (
 
 CREATE INDEX sessions_by_user ON sessions (user_id);
 
--- `decisions` rises with every change that is decided; raising it is also the lock under which a
--- change is decided. `members` counts those whose `joined` event stands in the log.
+-- `revision` is raised before a change is decided: that holds off the next one until this one has
+-- ended. `members` counts those whose `joined` event stands in the log.
 CREATE TABLE groups (
     merchant_id BLOB    NOT NULL REFERENCES merchants (id),
     id          BLOB    NOT NULL UNIQUE,
     name        TEXT    NOT NULL,
     members     INTEGER NOT NULL,
-    decisions   INTEGER NOT NULL,
+    revision    INTEGER NOT NULL,
     created_at  INTEGER NOT NULL,
     PRIMARY KEY (merchant_id, id)
 ) STRICT, WITHOUT ROWID;
@@ -62,8 +62,8 @@ CREATE TABLE members (
     user_id      BLOB    NOT NULL REFERENCES users (id),
     role         INTEGER NOT NULL,
     joined_by    BLOB    NOT NULL UNIQUE,
-    joined_epoch INTEGER,
-    joined_seq   INTEGER,
+    joined_epoch INTEGER ,
+    joined_seq   INTEGER ,
     PRIMARY KEY (merchant_id, group_id, user_id),
     FOREIGN KEY (merchant_id, group_id) REFERENCES groups (merchant_id, id),
     CHECK ((joined_epoch IS NULL) = (joined_seq IS NULL))
@@ -71,19 +71,17 @@ CREATE TABLE members (
 
 CREATE INDEX members_by_user ON members (user_id);
 
--- Events that were decided here, in the order of decision. `user_id` is whom the event concerns,
--- NULL for the group itself. The position is NULL until the event stands in the log.
+-- Events that were decided here, in the order of decision; `id` is their idempotency key in the log.
 CREATE TABLE outbox (
     decision    INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     id          BLOB    NOT NULL UNIQUE,
     merchant_id BLOB    NOT NULL,
     group_id    BLOB    NOT NULL,
-    user_id     BLOB,
     actor_id    BLOB    NOT NULL,
     content     TEXT    NOT NULL,
     decided_at  INTEGER NOT NULL,
-    epoch       INTEGER,
-    seq         INTEGER,
+    epoch       INTEGER ,
+    seq         INTEGER ,
     FOREIGN KEY (merchant_id, group_id) REFERENCES groups (merchant_id, id),
     CHECK ((epoch IS NULL) = (seq IS NULL))
 ) STRICT;

@@ -62,6 +62,15 @@ impl Counts {
         Ok(heads.into_iter().next().unwrap_or_default().0)
     }
 
+    /// The heads of `groups`, in their order.
+    ///
+    /// # Errors
+    /// A store does not answer.
+    pub async fn heads_of(&self, groups: &[GroupId]) -> Result<Vec<Head>> {
+        let heads = self.heads(groups, None).await?;
+        Ok(heads.into_iter().map(|(head, _)| head).collect())
+    }
+
     /// The heads of `groups` in their order, each with the live own total of `member`, if known.
     async fn heads(
         &self,

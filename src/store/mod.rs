@@ -28,6 +28,7 @@ pub mod embedded;
 pub mod mongo;
 pub mod postgres;
 pub mod redis;
+pub mod relational;
 
 /// A driver's own error, kept as the cause.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;

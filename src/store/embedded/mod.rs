@@ -6,6 +6,7 @@
 
 pub mod consumers;
 pub mod database;
+pub mod directory;
 pub mod epochs;
 pub mod log;
 pub mod messages;
