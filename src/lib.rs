@@ -8,6 +8,7 @@
 //! - [`error`]: why a request failed, free of HTTP
 //! - [`access`]: who may do what
 //! - [`clock`], [`lifecycle`], [`telemetry`]: time, tasks, metrics
+//! - [`cli`]: the operator's subcommands
 
 pub mod model;
 pub mod protocol;
@@ -17,3 +18,4 @@ pub mod access;
 pub mod clock;
 pub mod lifecycle;
 pub mod telemetry;
+pub mod cli;

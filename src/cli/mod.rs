@@ -1,0 +1,3 @@
+//! The operator's subcommands, one folder or file each.
+
+pub mod load;
