@@ -71,17 +71,6 @@ pub trait ConsumerLog: Send + Sync {
     /// [`ConsumerLog::take`] begins with it.
     async fn release(&self, consumer: Consumer);
 
-    /// Keeps a dead letter durably: an event that could not be handled, with the reason.
-    ///
-    /// # Errors
-    /// `Unavailable`: it was perhaps not kept; keep it again before it is acknowledged.
-    async fn keep_dead_letter(
-        &self,
-        consumer: Consumer,
-        letter: &Delivery,
-        reason: &str,
-    ) -> Result<()>;
-
     /// Gives the leases up at once, so that others need not wait for them to run out.
     async fn resign(&self);
 }

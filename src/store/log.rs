@@ -27,7 +27,7 @@ pub type HistoryId = String;
 /// What a log says of a group's newest state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Head {
-    /// The last event.
+    /// The last event; `(epoch, start − 1)` after an opening until its first append.
     pub pos: Position,
     /// Messages so far (C).
     pub count: u64,
@@ -66,8 +66,8 @@ pub struct Append {
     pub rights: Option<Position>,
     /// What an unknown `client_id` means.
     pub on_miss: OnMiss,
-    /// A remembered position that is known to be dead: it is replaced instead of answered, if
-    /// it is still what is remembered.
+    /// A remembered position that is known to be dead: if it is still what is remembered, it
+    /// counts as a miss, so that `on_miss` decides, and an append replaces it.
     pub replace: Option<Position>,
 }
 
@@ -117,7 +117,7 @@ pub enum Prepared {
     Ready {
         /// The last id, also of an emptied log.
         top: Option<Position>,
-        /// Whether the memory of `client_id`s is there.
+        /// Whether head, own totals and the memory of `client_id`s are all there.
         remembers: bool,
     },
     /// The log is another history: this one.
@@ -143,6 +143,11 @@ pub struct Open {
     pub at: Time,
     /// The stored watermark.
     pub stored: Position,
+    /// The own total (O) before `start` of everyone who ever sent, when the log cannot know them:
+    /// they replace what it holds, and its memory of `client_id`s is made anew from the entries
+    /// it still has. `None` keeps both as they are: only if [`Prepared::Ready`] said that it
+    /// remembers, its last id is valid and `start` is the next seq.
+    pub own: Option<Vec<(UserId, u64)>>,
     /// The last id as [`Log::prepare`] answered it; another one refuses the opening.
     pub expected_top: Option<Position>,
 }
@@ -152,7 +157,8 @@ pub struct Open {
 pub enum Opened {
     /// The log takes appends under the epoch.
     Yes,
-    /// History, announced epoch or last id are not as expected; nothing was written.
+    /// History, announced epoch or last id are not as expected, or there is nothing to keep
+    /// although `own` is `None`; nothing was written.
     No,
 }
 

@@ -15,6 +15,7 @@
 //! line for each trait in `tests/it/contract/`. The contract suites run unchanged.
 
 pub mod consumers;
+pub mod counts;
 pub mod directory;
 pub mod epochs;
 pub mod history;
@@ -27,6 +28,7 @@ pub mod embedded;
 pub mod mongo;
 pub mod postgres;
 pub mod redis;
+pub mod relational;
 
 /// A driver's own error, kept as the cause.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;

@@ -1,8 +1,18 @@
 //! What tests share: finding the real services, and waiting for conditions.
 
+pub(crate) mod fixture;
+pub(crate) mod embedded;
+pub(crate) mod logs;
+pub(crate) mod mongo;
+pub(crate) mod redis;
+pub(crate) mod sample;
+pub(crate) mod postgres;
+pub(crate) mod sqlite;
+pub(crate) mod tables;
+
 /// The address of a real service from the environment, as `scripts/services env` prints it;
 /// `None` when it is not running, which fails the test when `REQUIRE_BACKENDS=1`.
-pub fn service(variable: &str) -> Option<String> {
+pub(crate) fn service(variable: &str) -> Option<String> {
     let address = env(variable);
     if address.is_none() && env("REQUIRE_BACKENDS").is_some_and(|value| value == "1") {
         panic!("{variable} is not set and REQUIRE_BACKENDS=1: start them with scripts/services");

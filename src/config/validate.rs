@@ -1,0 +1,97 @@
+//! Bounds of the values, and what they must be to each other.
+
+use std::ops::RangeInclusive;
+
+use super::{Config, ConfigError};
+use crate::ingress::limit::Exempt;
+
+/// Checks what the types do not say.
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    within("server.drain_s", config.server.drain_s, 0..=3600)?;
+    within(
+        "http.connections_max",
+        config.http.connections_max,
+        1..=1_000_000,
+    )?;
+    within("http.head_s_max", config.http.head_s_max, 1..=3600)?;
+    within("http.body_s_max", config.http.body_s_max, 1..=3600)?;
+    within("auth.access_s", config.auth.access_s, 1..=900)?;
+    within("auth.session_days", config.auth.session_days, 1..=3650)?;
+    within("auth.hashes_at_once", config.auth.hashes_at_once, 1..=64)?;
+    within(
+        "auth.hashes_waiting_max",
+        config.auth.hashes_waiting_max,
+        0..=10_000,
+    )?;
+    within(
+        "access.cache_entries_max",
+        config.access.cache_entries_max,
+        1..=100_000_000,
+    )?;
+    within(
+        "access.cache_age_s_max",
+        config.access.cache_age_s_max,
+        1..=60,
+    )?;
+    limits(config)?;
+    log(&config.server.log)?;
+    match config.stores.backends() {
+        Some(_) => Ok(()),
+        None => Err(invalid(
+            "stores",
+            "needs all of redis, mongodb and postgres, or none of them for embedded stores",
+        )),
+    }
+}
+
+fn limits(config: &Config) -> Result<(), ConfigError> {
+    let limits = &config.limits;
+    if !limits.enabled && !config.server.listen.ip().is_loopback() {
+        return Err(invalid(
+            "limits.enabled",
+            "may be false on a loopback listener only",
+        ));
+    }
+    within(
+        "limits.registrations_per_hour",
+        limits.registrations_per_hour,
+        1..=1_000_000,
+    )?;
+    within(
+        "limits.logins_per_minute",
+        limits.logins_per_minute,
+        1..=1_000_000,
+    )?;
+    match Exempt::parse(&limits.exempt) {
+        Some(_) => Ok(()),
+        None => Err(invalid(
+            "limits.exempt",
+            "must list \"loopback\" or IP addresses",
+        )),
+    }
+}
+
+fn log(filter: &str) -> Result<(), ConfigError> {
+    match tracing_subscriber::EnvFilter::try_new(filter) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(invalid("server.log", "is not a log filter, as \"info\" is")),
+    }
+}
+
+fn within<N>(key: &str, value: N, bounds: RangeInclusive<N>) -> Result<(), ConfigError>
+where
+    N: PartialOrd + std::fmt::Display,
+{
+    if bounds.contains(&value) {
+        return Ok(());
+    }
+    let detail = format!("must be {} to {}", bounds.start(), bounds.end());
+    Err(invalid(key, &detail))
+}
+
+fn invalid(key: &str, detail: &str) -> ConfigError {
+    ConfigError::Invalid {
+        key: key.to_owned(),
+        detail: detail.to_owned(),
+    }
+}

@@ -1,0 +1,163 @@
+//! A user's groups as a list shows them: heads, counts, last messages, newest activity first.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::error::Result;
+use crate::model::event::Entry;
+use crate::model::group::Group;
+use crate::model::id::{GroupId, UserId};
+use crate::model::position::Position;
+use crate::model::role::Role;
+use crate::model::time::Time;
+use crate::store::counts::{Count, Counts};
+use crate::store::directory::Directory;
+use crate::store::history::History;
+use crate::store::messages::Messages;
+
+/// How far back a last message is looked for in the live log.
+const LOOK_BACK: usize = 20;
+
+/// One group of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupState {
+    /// The group.
+    pub group: Group,
+    /// The own role.
+    pub role: Role,
+    /// Where one joined.
+    pub joined: Position,
+    /// The last event.
+    pub head: Position,
+    /// The stored watermark.
+    pub stored: Position,
+    /// Messages so far (C).
+    pub count: u64,
+    /// Messages unread.
+    pub unread: u64,
+    /// Mentions unread.
+    pub mentions: u64,
+    /// The last message that one may see.
+    pub last: Option<Entry>,
+    /// When something last happened.
+    pub last_at: Time,
+}
+
+/// Reads lists of groups.
+#[derive(Clone)]
+pub struct Overview {
+    directory: Arc<dyn Directory>,
+    messages: Arc<dyn Messages>,
+    counts: Counts,
+    history: History,
+}
+
+impl Overview {
+    /// Lists over these stores.
+    pub fn new(
+        directory: Arc<dyn Directory>,
+        messages: Arc<dyn Messages>,
+        counts: Counts,
+        history: History,
+    ) -> Self {
+        Self {
+            directory,
+            messages,
+            counts,
+            history,
+        }
+    }
+
+    /// The groups in which `user` is a member, of `only` if given; newest activity first.
+    ///
+    /// # Errors
+    /// A store does not answer.
+    pub async fn of(&self, user: UserId, only: Option<&[GroupId]>) -> Result<Vec<GroupState>> {
+        let mut groups = self.directory.groups_of(user).await?;
+        groups.retain(|(group, _)| only.is_none_or(|only| only.contains(&group.id)));
+        let ids: Vec<GroupId> = groups.iter().map(|(group, _)| group.id).collect();
+        let counts = self.counts.of(user, &ids).await?;
+        let upto: Vec<_> = ids
+            .iter()
+            .copied()
+            .zip(counts.iter().map(|c| c.head.pos))
+            .collect();
+        let stored = self.messages.last_messages(&upto).await?;
+        let mut states = Vec::with_capacity(groups.len());
+        for (((group, membership), count), stored) in groups.into_iter().zip(counts).zip(stored) {
+            let Some(joined) = membership.joined else {
+                continue;
+            };
+            let last = self.last(group.id, &count, stored).await?;
+            states.push(GroupState {
+                role: membership.role,
+                joined,
+                head: count.head.pos,
+                stored: count.head.stored,
+                count: count.head.count,
+                unread: count.unread,
+                mentions: count.mentions,
+                last: last.filter(|entry| entry.pos >= joined),
+                last_at: count.head.at.max(group.created_at),
+                group,
+            });
+        }
+        states.sort_by_key(|state| Reverse((state.last_at, state.group.id)));
+        Ok(states)
+    }
+
+    /// The last message: from the live log if the store does not have it yet.
+    async fn last(
+        &self,
+        group: GroupId,
+        count: &Count,
+        stored: Option<Entry>,
+    ) -> Result<Option<Entry>> {
+        if stored
+            .as_ref()
+            .is_some_and(|entry| entry.count == count.head.count)
+        {
+            return Ok(stored);
+        }
+        let mut table = self.history.table(group).await?;
+        let live = self
+            .history
+            .before(group, &mut table, None, LOOK_BACK)
+            .await?;
+        let live = live.into_iter().rev().find(|entry| entry.kind.is_counted());
+        Ok(live.or(stored))
+    }
+}
+
+impl GroupState {
+    /// The group as REST and the `joined` frame tell it.
+    ///
+    /// # Errors
+    /// The last event's kept text is not JSON.
+    pub fn to_json(&self) -> std::result::Result<Box<RawValue>, serde_json::Error> {
+        let last = self.last.as_ref().map(raw).transpose()?;
+        let json = serde_json::json!({
+            "id": self.group.id,
+            "merchant": self.group.merchant,
+            "name": self.group.name,
+            "role": self.role,
+            "head": self.head,
+            "stored": self.stored,
+            "unread": self.unread,
+            "mentions": self.mentions,
+            "members": self.group.members,
+            "last": last,
+            "created_at": self.group.created_at,
+        });
+        RawValue::from_string(json.to_string())
+    }
+}
+
+/// An event's wire form as a JSON value.
+fn raw(entry: &Entry) -> std::result::Result<serde_json::Value, serde_json::Error> {
+    let mut text = Vec::new();
+    entry.write_json(&mut text);
+    serde_json::from_slice(&text)
+}
