@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::{access, ingress, pipeline};
+use crate::{access, egress, ingress, pipeline};
 
 mod layer; // one table over another, by the built-in one's keys and types
 mod validate; // bounds
@@ -39,6 +39,8 @@ pub struct Config {
     pub auth: ingress::auth::Options,
     /// `[access]`
     pub access: access::Options,
+    /// `[egress]`
+    pub egress: egress::Options,
     /// `[groups]`
     pub groups: pipeline::commands::members::Options,
     /// `[limits]`

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::{Config, ConfigError};
+use crate::egress;
 use crate::ingress::limit::Exempt;
 
 /// Checks what the types do not say.
@@ -33,6 +34,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         config.access.cache_age_s_max,
         1..=60,
     )?;
+    egress(&config.egress)?;
     limits(config)?;
     log(&config.server.log)?;
     match config.stores.backends() {
@@ -42,6 +44,32 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             "needs all of redis, mongodb and postgres, or none of them for embedded stores",
         )),
     }
+}
+
+fn egress(options: &egress::Options) -> Result<(), ConfigError> {
+    within("egress.heartbeat_s", options.heartbeat_s, 1..=300)?;
+    // A page of 200 events of the longest size must fit.
+    within(
+        "egress.queue_bytes_max",
+        options.queue_bytes_max,
+        1 << 20..=1 << 30,
+    )?;
+    within("egress.slow_reader_s", options.slow_reader_s, 1..=3600)?;
+    within(
+        "egress.resume_events_max",
+        options.resume_events_max,
+        0..=100_000,
+    )?;
+    within(
+        "egress.resume_bytes_max",
+        options.resume_bytes_max,
+        0..=1 << 28,
+    )?;
+    within(
+        "egress.sockets_per_user",
+        options.sockets_per_user,
+        1..=1000,
+    )
 }
 
 fn limits(config: &Config) -> Result<(), ConfigError> {

@@ -18,3 +18,4 @@ pub mod app; // what handlers work with
 pub mod rest; // the resources
 pub mod page; // the built-in page
 pub mod socket; // the WebSocket transport
+pub mod timeline; // a piece of history for one who may read it

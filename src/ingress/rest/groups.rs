@@ -6,7 +6,7 @@ use warp::http::{Method, StatusCode, header};
 use warp::reply::Response;
 
 use crate::access::{Caller, ChangeSettings, Permit, Read};
-use crate::egress::overview::GroupState;
+use crate::egress::overview::{GroupState, GroupView};
 use crate::error::{Error, Result};
 use crate::ingress::app::App;
 use crate::ingress::call::Call;
@@ -54,49 +54,6 @@ struct NewGroup {
 #[serde(deny_unknown_fields)]
 struct Change {
     name: String,
-}
-
-/// A group as one of its members is told, here and in the frame `joined`.
-#[derive(Serialize)]
-pub struct GroupView<'a> {
-    id: GroupId,
-    merchant: MerchantId,
-    name: &'a str,
-    role: Role,
-    head: Position,
-    stored: Position,
-    unread: u64,
-    mentions: u64,
-    members: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last: Option<Box<RawValue>>,
-    created_at: Time,
-}
-
-impl<'a> GroupView<'a> {
-    /// The view of a group's state.
-    pub fn of(state: &'a GroupState) -> Self {
-        Self {
-            id: state.group.id,
-            merchant: state.group.merchant,
-            name: &state.group.name,
-            role: state.role,
-            head: state.head,
-            stored: state.stored,
-            unread: state.unread,
-            mentions: state.mentions,
-            members: state.group.members,
-            last: state.last.as_ref().and_then(raw),
-            created_at: state.group.created_at,
-        }
-    }
-}
-
-/// The kept text of an event, as it stands.
-fn raw(entry: &Entry) -> Option<Box<RawValue>> {
-    let mut text = Vec::new();
-    entry.write_json(&mut text);
-    RawValue::from_string(String::from_utf8(text).ok()?).ok()
 }
 
 async fn found(app: App, call: Call, caller: Caller) -> Result<Response> {
