@@ -52,9 +52,11 @@ files! {
     "/app/chat.js": SCRIPT = "app/chat.js";
     "/app/feed.js": SCRIPT = "app/feed.js";
     "/app/groups.js": SCRIPT = "app/groups.js";
+    "/app/house.js": SCRIPT = "app/house.js";
     "/app/link.js": SCRIPT = "app/link.js";
     "/app/outbox.js": SCRIPT = "app/outbox.js";
     "/app/people.js": SCRIPT = "app/people.js";
+    "/app/screen.js": SCRIPT = "app/screen.js";
     "/app/session.js": SCRIPT = "app/session.js";
     "/app/words.js": SCRIPT = "app/words.js";
 }

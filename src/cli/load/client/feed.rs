@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::wire::Event;
+use crate::cli::load::wire::Event;
 use crate::model::position::{Epoch, Position, Seq};
 
 /// How long a hole, or a head without its event, is waited for before it is pulled.

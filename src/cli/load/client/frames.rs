@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::wire::{
+use crate::cli::load::wire::{
     Accepted, EpochTold, Event, Events, Goaway, Heads, Page, Refused, Resync, ServerFrame, Verdict,
     Welcome, WelcomeGroup,
 };

@@ -225,7 +225,7 @@ export class Chat {
 }
 
 /** Kinds that are told in a line of their own. */
-const NOTICES = new Set(["joined", "left", "removed", "role", "settings"]);
+const NOTICES = new Set(["joined", "left", "removed", "role", "settings", "lost"]);
 
 function makeMessage(own) {
   const item = document.createElement("li");

@@ -40,6 +40,7 @@ const WORDS = {
   left: ["{0} 离开了群聊", "{0} left"],
   removed: ["{0} 被移出群聊", "{0} was removed"],
   role: ["{0} 的身份变更了", "The role of {0} changed"],
+  lost: ["一条内容没能保存", "Something here could not be kept"],
   settings: ["群设置已更新", "The settings changed"],
   receipt_sending: ["发送中", "Sending"],
   receipt_accepted: ["已送达", "Accepted"],
