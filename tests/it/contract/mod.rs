@@ -27,9 +27,9 @@ macro_rules! contract {
     };
 }
 
-mod consumers;
+pub(crate) mod consumers;
 mod epochs;
-mod log;
+pub(crate) mod log;
 mod messages;
-mod signals;
+pub(crate) mod signals;
 mod unread;
