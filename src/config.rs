@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::{access, ingress, pipeline};
+use crate::{access, egress, ingress, pipeline};
 
 mod layer; // one table over another, by the built-in one's keys and types
 mod validate; // bounds
@@ -39,6 +39,8 @@ pub struct Config {
     pub auth: ingress::auth::Options,
     /// `[access]`
     pub access: access::Options,
+    /// `[egress]`, with `sockets_per_user` from `[limits]`.
+    pub egress: egress::Options,
     /// `[groups]`
     pub groups: pipeline::commands::members::Options,
     /// `[limits]`
@@ -180,8 +182,12 @@ impl Config {
         }
         layers.lay_environment(environment)?;
         layers.lay_flags(flags)?;
-        let config: Self = layers.read()?;
+        let mut config: Self = layers.read()?;
         validate::check(&config)?;
+        config.egress.sockets_per_user = match config.limits.enabled {
+            true => config.limits.sockets_per_user,
+            false => usize::MAX,
+        };
         Ok(config)
     }
 }

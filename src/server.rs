@@ -28,9 +28,13 @@ use crate::pipeline::append::Appender;
 use crate::pipeline::commands::accounts::Accounts;
 use crate::pipeline::commands::groups::Groups;
 use crate::pipeline::commands::members::Members;
+use crate::pipeline::consumers::Handler;
+use crate::pipeline::consumers::persist::{self, Persist};
+use crate::pipeline::consumers::unread::UnreadTotals;
 use crate::pipeline::fences::Fences;
 use crate::pipeline::outbox::Outbox;
 use crate::pipeline::reopen::Reopener;
+use crate::pipeline::runner::Runner;
 use crate::store::StoreError;
 use crate::store::consumers::ConsumerLog;
 use crate::store::counts::Counts;
@@ -162,16 +166,26 @@ async fn start(
     let metrics = Metrics::new().map_err(|error| StartError::Fault(error.into()))?;
     let stores = open(config, tasks).await?;
     let setup = setup_code(address, &*stores.directory).await?;
-    let app = compose(
-        config,
+    let directory = stores.directory.clone();
+    let auth = Auth::new(
+        &config.auth,
         &secret,
         setup.clone(),
-        stores,
-        clock,
-        &metrics,
+        directory,
+        clock.clone(),
         tasks,
-    )
-    .await?;
+    );
+    let auth = auth.await?;
+    let core = Core::new(config, &stores, &clock, &metrics);
+    run(&core, &stores, &clock, &metrics, tasks);
+    let app = app(
+        config,
+        &secret,
+        auth,
+        (core, stores),
+        clock,
+        (metrics, tasks.clone()),
+    );
     let public = route::all(&app, rest::public(&app));
     listen::serve(listener, public, &config.http, tasks);
     listen::serve(
@@ -251,53 +265,106 @@ async fn embedded(data: &Path, tasks: &Tasks) -> Result<Stores, StartError> {
     })
 }
 
-async fn compose(
+/// What reads and commands alike stand on.
+struct Core {
+    history: History,
+    counts: Counts,
+    access: Access,
+    fences: Arc<Fences>,
+    outbox: Outbox,
+}
+
+impl Core {
+    fn new(config: &Config, stores: &Stores, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Self {
+        let Stores {
+            log,
+            epochs,
+            messages,
+            unread,
+            directory,
+            ..
+        } = stores;
+        let history = History::new(log.clone(), messages.clone(), epochs.clone());
+        let counts = Counts::new(
+            log.clone(),
+            messages.clone(),
+            unread.clone(),
+            history.clone(),
+        );
+        let fences = Arc::new(Fences::new(epochs.clone(), log.clone(), metrics.clone()));
+        let reopener = Arc::new(Reopener::new(
+            log.clone(),
+            epochs.clone(),
+            history.clone(),
+            fences.clone(),
+            metrics.clone(),
+        ));
+        let appender = Arc::new(Appender::new(
+            log.clone(),
+            messages.clone(),
+            history.clone(),
+            fences.clone(),
+            reopener,
+            metrics.clone(),
+        ));
+        Self {
+            history,
+            counts,
+            access: Access::new(directory.clone(), log.clone(), &config.access),
+            fences,
+            outbox: Outbox::new(directory.clone(), appender, clock.clone()),
+        }
+    }
+}
+
+/// Starts what works without being asked: the outbox' sweeper and the consumers of the logs.
+fn run(core: &Core, stores: &Stores, clock: &Arc<dyn Clock>, metrics: &Metrics, tasks: &Tasks) {
+    let persist = persist::Stores {
+        log: stores.log.clone(),
+        messages: stores.messages.clone(),
+        epochs: stores.epochs.clone(),
+        signals: stores.signals.clone(),
+        history: core.history.clone(),
+        fences: core.fences.clone(),
+    };
+    let (unread, messages) = (stores.unread.clone(), stores.messages.clone());
+    let consumers: [Arc<dyn Handler>; 2] = [
+        Arc::new(Persist::new(persist, clock.clone(), metrics.clone())),
+        Arc::new(UnreadTotals::new(unread, messages, stores.signals.clone())),
+    ];
+    for consumer in consumers {
+        let name = consumer.consumer().name();
+        let runner = Runner::new(stores.consumers.clone(), consumer, metrics.clone());
+        tasks.spawn_vital(name, runner.run(tasks.draining().clone()));
+    }
+    tasks.spawn_vital(
+        "outbox",
+        core.outbox.clone().sweep(tasks.draining().clone()),
+    );
+}
+
+/// What the routes work with.
+fn app(
     config: &Config,
     secret: &Secret,
-    setup: SetupCode,
-    stores: Stores,
+    auth: Auth,
+    (core, stores): (Core, Stores),
     clock: Arc<dyn Clock>,
-    metrics: &Metrics,
-    tasks: &Tasks,
-) -> Result<App, StartError> {
+    (metrics, tasks): (Metrics, Tasks),
+) -> App {
+    let Core {
+        history,
+        counts,
+        access,
+        outbox,
+        ..
+    } = core;
     let Stores {
         directory,
         log,
-        epochs,
         messages,
-        unread,
         ..
     } = stores;
-    let history = History::new(log.clone(), messages.clone(), epochs.clone());
-    let counts = Counts::new(log.clone(), messages.clone(), unread, history.clone());
-    let fences = Arc::new(Fences::new(epochs.clone(), log.clone(), metrics.clone()));
-    let reopener = Reopener::new(
-        log.clone(),
-        epochs,
-        history.clone(),
-        fences.clone(),
-        metrics.clone(),
-    );
-    let appender = Arc::new(Appender::new(
-        log.clone(),
-        messages,
-        history,
-        fences,
-        Arc::new(reopener),
-        metrics.clone(),
-    ));
-    let outbox = Outbox::new(directory.clone(), appender, clock.clone());
-    tasks.spawn_vital("outbox", outbox.clone().sweep(tasks.draining().clone()));
-    let access = Access::new(directory.clone(), log.clone(), &config.access);
-    let auth = Auth::new(
-        &config.auth,
-        secret,
-        setup,
-        directory.clone(),
-        clock.clone(),
-        tasks,
-    )
-    .await?;
     let groups = Groups::new(
         directory.clone(),
         outbox.clone(),
@@ -312,20 +379,20 @@ async fn compose(
         clock.clone(),
         options,
     );
-    Ok(Arc::new(Parts {
+    Arc::new(Parts {
         auth,
         limits: Limits::new(&config.limits),
         cursors: Cursors::new(secret.derive("list cursor")),
         accounts: Accounts::new(directory.clone(), clock, config.auth.session_days),
         groups,
         members,
-        overview: Overview::new(directory.clone(), counts.clone()),
+        overview: Overview::new(directory.clone(), messages, counts.clone(), history),
         access,
         counts,
         directory,
         log,
         body_deadline: Duration::from_secs(config.http.body_s_max),
-        metrics: metrics.clone(),
-        tasks: tasks.clone(),
-    }))
+        metrics,
+        tasks,
+    })
 }

@@ -33,6 +33,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         config.access.cache_age_s_max,
         1..=60,
     )?;
+    egress(config)?;
     limits(config)?;
     log(&config.server.log)?;
     match config.stores.backends() {
@@ -44,6 +45,27 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     }
 }
 
+fn egress(config: &Config) -> Result<(), ConfigError> {
+    let egress = &config.egress;
+    within("egress.heartbeat_s", egress.heartbeat_s, 1..=300)?;
+    within(
+        "egress.queue_bytes_max",
+        egress.queue_bytes_max,
+        262_144..=1 << 30,
+    )?;
+    within("egress.slow_reader_s", egress.slow_reader_s, 1..=300)?;
+    within(
+        "egress.resume_events_max",
+        egress.resume_events_max,
+        1..=100_000,
+    )?;
+    within(
+        "egress.resume_bytes_max",
+        egress.resume_bytes_max,
+        1..=1 << 30,
+    )
+}
+
 fn limits(config: &Config) -> Result<(), ConfigError> {
     let limits = &config.limits;
     if !limits.enabled && !config.server.listen.ip().is_loopback() {
@@ -52,6 +74,11 @@ fn limits(config: &Config) -> Result<(), ConfigError> {
             "may be false on a loopback listener only",
         ));
     }
+    within(
+        "limits.sockets_per_user",
+        limits.sockets_per_user,
+        1..=1_000,
+    )?;
     within(
         "limits.registrations_per_hour",
         limits.registrations_per_hour,

@@ -1,6 +1,6 @@
 //! `/v1/groups` and `/v1/groups/{group}`.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use warp::http::{Method, StatusCode, header};
 use warp::reply::Response;
@@ -12,12 +12,9 @@ use crate::ingress::app::App;
 use crate::ingress::call::Call;
 use crate::ingress::reply;
 use crate::ingress::route::Route;
-use crate::model::event::Entry;
-use crate::model::id::{GroupId, MerchantId, UserId};
+use crate::model::id::{MerchantId, UserId};
 use crate::model::name::ShownName;
 use crate::model::position::Position;
-use crate::model::role::Role;
-use crate::model::time::Time;
 use crate::pipeline::commands::groups::Founding;
 use crate::pipeline::commands::members::ADDED_MAX;
 
@@ -56,49 +53,6 @@ struct Change {
     name: String,
 }
 
-/// A group as one of its members is told, here and in the frame `joined`.
-#[derive(Serialize)]
-pub struct GroupView<'a> {
-    id: GroupId,
-    merchant: MerchantId,
-    name: &'a str,
-    role: Role,
-    head: Position,
-    stored: Position,
-    unread: u64,
-    mentions: u64,
-    members: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last: Option<Box<RawValue>>,
-    created_at: Time,
-}
-
-impl<'a> GroupView<'a> {
-    /// The view of a group's state.
-    pub fn of(state: &'a GroupState) -> Self {
-        Self {
-            id: state.group.id,
-            merchant: state.group.merchant,
-            name: &state.group.name,
-            role: state.role,
-            head: state.head,
-            stored: state.stored,
-            unread: state.unread,
-            mentions: state.mentions,
-            members: state.group.members,
-            last: state.last.as_ref().and_then(raw),
-            created_at: state.group.created_at,
-        }
-    }
-}
-
-/// The kept text of an event, as it stands.
-fn raw(entry: &Entry) -> Option<Box<RawValue>> {
-    let mut text = Vec::new();
-    entry.write_json(&mut text);
-    RawValue::from_string(String::from_utf8(text).ok()?).ok()
-}
-
 async fn found(app: App, call: Call, caller: Caller) -> Result<Response> {
     let asked: NewGroup = call.json()?;
     if asked.members.len() > ADDED_MAX {
@@ -114,7 +68,7 @@ async fn found(app: App, call: Call, caller: Caller) -> Result<Response> {
     };
     let group = app.groups.found(caller, founding).await?;
     let state = state(&app, app.access.permit(caller, group).await?).await?;
-    let mut response = reply::json(StatusCode::CREATED, &GroupView::of(&state));
+    let mut response = reply::json(StatusCode::CREATED, &view(&state)?);
     reply::set(&mut response, header::LOCATION, &format!("{LIST}/{group}"));
     Ok(response)
 }
@@ -138,7 +92,7 @@ async fn list(app: App, call: Call, caller: Caller) -> Result<Response> {
         app.cursors
             .seal(caller.user, LIST, &place_bytes(rank(state)))
     });
-    let views: Vec<_> = states.iter().map(GroupView::of).collect();
+    let views: Vec<_> = states.iter().map(view).collect::<Result<_>>()?;
     Ok(reply::page(LIST, limit, &views, next))
 }
 
@@ -146,7 +100,7 @@ async fn read(app: App, call: Call, caller: Caller) -> Result<Response> {
     let permit = app.access.permit(caller, call.id("group")?).await?;
     Ok(reply::json(
         StatusCode::OK,
-        &GroupView::of(&state(&app, permit).await?),
+        &view(&state(&app, permit).await?)?,
     ))
 }
 
@@ -157,7 +111,7 @@ async fn change(app: App, call: Call, caller: Caller) -> Result<Response> {
     let permit = app.access.permit(caller, permit.group()).await?;
     Ok(reply::json(
         StatusCode::OK,
-        &GroupView::of(&state(&app, permit).await?),
+        &view(&state(&app, permit).await?)?,
     ))
 }
 
@@ -183,6 +137,11 @@ async fn state(app: &App, permit: Permit<Read>) -> Result<GroupState> {
         last: None,
         last_at: head.at,
     })
+}
+
+/// A group as its members are told it.
+fn view(state: &GroupState) -> Result<Box<RawValue>> {
+    state.to_json().map_err(Error::internal)
 }
 
 fn shown(name: &str) -> Result<ShownName> {
