@@ -209,4 +209,97 @@ mod tests {
         assert_eq!(primary_code(Some("778")), IOERR, "SQLITE_IOERR_WRITE");
         assert_eq!(primary_code(None), 0);
     }
+
+    /// A folder that is removed when this is dropped.
+    struct Folder(std::path::PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            let name = format!("qunliu-{}", uuid::Uuid::new_v4().simple());
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn file(&self) -> std::path::PathBuf {
+            self.0.join("qunliu.db")
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn only_its_owner_may_read_the_file_and_the_wal() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = Folder::new();
+        std::fs::write(folder.file(), "").unwrap();
+        let database = Database::open(&folder.file()).await.unwrap();
+        for file in std::fs::read_dir(&folder.0).unwrap() {
+            let file = file.unwrap();
+            let mode = file.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{:?}", file.file_name());
+        }
+        database.close().await;
+    }
+
+    #[tokio::test]
+    async fn connections_keep_to_the_promises_of_the_file() {
+        let folder = Folder::new();
+        let database = Database::open(&folder.file()).await.unwrap();
+        let mut writing = database.begin().await.unwrap();
+        let settings = "SELECT (SELECT journal_mode FROM pragma_journal_mode),
+             (SELECT synchronous FROM pragma_synchronous),
+             (SELECT foreign_keys FROM pragma_foreign_keys)";
+        let settings: (String, i64, i64) = sqlx::query_as(settings)
+            .fetch_one(&mut *writing)
+            .await
+            .unwrap();
+        assert_eq!(settings, ("wal".to_owned(), 2, 1));
+    }
+
+    #[tokio::test]
+    async fn a_reading_connection_cannot_write() {
+        let folder = Folder::new();
+        let database = Database::open(&folder.file()).await.unwrap();
+        let written = sqlx::query("DELETE FROM users").execute(database.reader());
+        let error = store_error(written.await.unwrap_err());
+        assert!(!error.is_transient(), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_database_is_corrupt() {
+        let folder = Folder::new();
+        std::fs::write(folder.file(), [b'x'; 8192]).unwrap();
+        let opened = Database::open(&folder.file()).await;
+        assert!(
+            matches!(opened, Err(StoreError::Corrupt { .. })),
+            "{opened:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_missing_folder_is_unavailable() {
+        let folder = Folder::new();
+        let opened = Database::open(&folder.0.join("missing/qunliu.db")).await;
+        assert!(opened.unwrap_err().is_transient());
+    }
+
+    #[tokio::test]
+    async fn what_was_committed_is_there_when_the_file_is_opened_again() {
+        let folder = Folder::new();
+        let database = Database::open(&folder.file()).await.unwrap();
+        let mut writing = database.begin().await.unwrap();
+        let sql = "INSERT INTO merchants (id, name, created_at) VALUES (x'00', '面馆', 0)";
+        sqlx::query(sql).execute(&mut *writing).await.unwrap();
+        writing.commit().await.unwrap();
+        database.close().await;
+        let database = Database::open(&folder.file()).await.unwrap();
+        let names = sqlx::query_scalar("SELECT name FROM merchants");
+        let name: String = names.fetch_one(database.reader()).await.unwrap();
+        assert_eq!(name, "面馆");
+    }
 }

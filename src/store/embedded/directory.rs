@@ -66,8 +66,10 @@ fn read_rows(rows: &[SqliteRow]) -> Result<Vec<Row>> {
 
 fn cell(row: &SqliteRow, column: usize) -> sqlx::Result<Cell> {
     let raw = row.try_get_raw(column)?;
+    if raw.is_null() {
+        return Ok(Cell::Null);
+    }
     match raw.type_info().name() {
-        "NULL" => Ok(Cell::Null),
         "INTEGER" => row.try_get(column).map(Cell::Int),
         "TEXT" => row.try_get(column).map(Cell::Text),
         _ => row.try_get(column).map(Cell::Bytes),

@@ -37,7 +37,7 @@ const MIGRATE_TIMEOUT: Duration = Duration::from_secs(60);
 const SESSION: [(&str, &str); 3] = [
     ("statement_timeout", "5000"),
     ("idle_in_transaction_session_timeout", "10000"),
-    ("default_transaction_isolation", "read\\ committed"),
+    ("default_transaction_isolation", "read committed"),
 ];
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");

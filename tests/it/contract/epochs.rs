@@ -213,6 +213,7 @@ async fn the_largest_numbers_are_kept(epochs: Subject) {
 
 contract!(
     {
+        mongo: crate::support::mongo::open_epochs,
         embedded: crate::support::embedded::epochs_subject,
     },
     [

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 /// A store that a case owns. It is used as the trait itself.
-pub struct Fixture<T: ?Sized> {
+pub(crate) struct Fixture<T: ?Sized> {
     // Dropped in this order: a store's files or database outlive the store.
     store: Arc<T>,
     _place: Option<Box<dyn Any>>,
@@ -13,7 +13,7 @@ pub struct Fixture<T: ?Sized> {
 
 impl<T: ?Sized> Fixture<T> {
     /// A store that lives in `place`: a guard whose drop removes the folder or the database.
-    pub fn in_place(store: Arc<T>, place: impl Any) -> Self {
+    pub(crate) fn in_place(store: Arc<T>, place: impl Any) -> Self {
         Self {
             store,
             _place: Some(Box::new(place)),

@@ -1,10 +1,14 @@
 //! What tests share: finding the real services, and waiting for conditions.
 
+pub(crate) mod fixture;
 pub(crate) mod embedded;
 pub(crate) mod logs;
+pub(crate) mod mongo;
 pub(crate) mod redis;
-pub mod fixture;
-pub mod sample;
+pub(crate) mod sample;
+pub(crate) mod postgres;
+pub(crate) mod sqlite;
+pub(crate) mod tables;
 
 /// The address of a real service from the environment, as `scripts/services env` prints it;
 /// `None` when it is not running, which fails the test when `REQUIRE_BACKENDS=1`.

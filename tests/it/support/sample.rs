@@ -8,25 +8,25 @@ use qunliu::model::position::Position;
 use qunliu::model::time::Time;
 
 /// When everything in the samples happens.
-pub const AT: Time = Time::from_millis(1_764_000_000_123);
+pub(crate) const AT: Time = Time::from_millis(1_764_000_000_123);
 
 /// A new group.
-pub fn group() -> GroupId {
+pub(crate) fn group() -> GroupId {
     GroupId::generate(AT)
 }
 
 /// A new person.
-pub fn user() -> UserId {
+pub(crate) fn user() -> UserId {
     UserId::generate(AT)
 }
 
 /// The position `(epoch, seq)`.
-pub const fn at(epoch: u64, seq: u64) -> Position {
+pub(crate) const fn at(epoch: u64, seq: u64) -> Position {
     Position::new(epoch, seq)
 }
 
 /// What a message with this text says.
-pub fn text(text: &str) -> Content {
+pub(crate) fn text(text: &str) -> Content {
     Content::Message {
         id: MessageId::generate(AT),
         body: Body::Text {
@@ -38,7 +38,7 @@ pub fn text(text: &str) -> Content {
 }
 
 /// An entry under a given key, with totals that follow from its seq.
-pub fn entry(pos: Position, sender: UserId, client_id: ClientId, content: Content) -> Entry {
+pub(crate) fn entry(pos: Position, sender: UserId, client_id: ClientId, content: Content) -> Entry {
     let fixed = Fixed {
         client_id,
         sender,
@@ -53,6 +53,6 @@ pub fn entry(pos: Position, sender: UserId, client_id: ClientId, content: Conten
 }
 
 /// A message of a new sender under a new key.
-pub fn message(pos: Position, said: &str) -> Entry {
+pub(crate) fn message(pos: Position, said: &str) -> Entry {
     entry(pos, user(), ClientId::random(), text(said))
 }

@@ -245,3 +245,72 @@ impl<E: Engine> Directory for SqlDirectory<E> {
         rows.into_iter().map(outbox::row).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::store::StoreError;
+    use crate::store::relational::engine::Transaction;
+    use crate::store::relational::value::{Row, Value};
+
+    /// An engine whose first commits lose a race.
+    struct Contended {
+        losses_left: Mutex<usize>,
+    }
+
+    struct Attempt(Option<Fault>);
+
+    #[async_trait]
+    impl Engine for Contended {
+        async fn read(&self, _: &'static str, _: &[Value<'_>]) -> Result<Vec<Row>> {
+            Ok(Vec::new())
+        }
+
+        async fn begin(&self) -> engine::Result<Box<dyn Transaction>> {
+            let mut left = self.losses_left.lock().unwrap();
+            let loses = *left > 0;
+            *left = left.saturating_sub(1);
+            let loss = loses.then(|| Fault::LostRace {
+                store: "test",
+                source: "deadlock".into(),
+            });
+            Ok(Box::new(Attempt(loss)))
+        }
+    }
+
+    #[async_trait]
+    impl Transaction for Attempt {
+        async fn rows(&mut self, _: &'static str, _: &[Value<'_>]) -> engine::Result<Vec<Row>> {
+            Ok(Vec::new())
+        }
+
+        async fn execute(&mut self, _: &'static str, _: &[Value<'_>]) -> engine::Result<u64> {
+            Ok(1)
+        }
+
+        async fn commit(self: Box<Self>) -> engine::Result<()> {
+            self.0.map_or(Ok(()), Err)
+        }
+    }
+
+    async fn renewal_after(losses: usize) -> Result<bool> {
+        let losses_left = Mutex::new(losses);
+        let directory = SqlDirectory::new(Contended { losses_left });
+        let id = SessionId::from_bytes([1; 16]);
+        let at = Time::from_millis(0);
+        directory.renew_session(id, 0, at, at).await
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_lost_a_race_is_tried_again() {
+        assert!(renewal_after(TRIES_MAX - 1).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_loses_every_race_is_given_up() {
+        let outcome = renewal_after(TRIES_MAX).await;
+        assert!(matches!(outcome, Err(StoreError::Unavailable { .. })));
+    }
+}

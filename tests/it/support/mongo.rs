@@ -1,0 +1,77 @@
+//! A real MongoDB, with a database for each case that is dropped when the case is over.
+
+use std::sync::Arc;
+
+use mongodb::Client;
+use qunliu::store::epochs::Epochs;
+use qunliu::store::messages::Messages;
+use qunliu::store::mongo::connect::{MongoStores, Options};
+use qunliu::store::unread::Unread;
+use uuid::Uuid;
+
+use super::fixture::Fixture;
+use super::service;
+
+/// Where the tests find MongoDB.
+pub(crate) const VARIABLE: &str = "QUNLIU_TEST_MONGODB";
+
+/// A database of its own.
+struct Database {
+    url: String,
+    name: String,
+}
+
+impl Drop for Database {
+    /// On a thread with a runtime of its own: a drop cannot wait within the test's.
+    fn drop(&mut self) {
+        let (url, name) = (self.url.clone(), self.name.clone());
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(async move {
+                let client = Client::with_uri_str(url).await.unwrap();
+                client.database(&name).drop().await.unwrap();
+            });
+        });
+        if dropped.join().is_err() {
+            eprintln!("the database {} was not dropped", self.name);
+        }
+    }
+}
+
+/// Fresh stores, if MongoDB is there.
+pub(crate) async fn open() -> Option<(MongoStores, impl Drop + 'static)> {
+    let database = Database {
+        url: service(VARIABLE)?,
+        name: format!("qunliu_test_{}", Uuid::now_v7().simple()),
+    };
+    let url = in_database(&database.url, &database.name);
+    let stores = MongoStores::connect(&url, &Options::default()).await;
+    Some((stores.unwrap(), database))
+}
+
+/// The address with the name of a database in it.
+fn in_database(url: &str, name: &str) -> String {
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let host = base.trim_end_matches('/');
+    format!("{host}/{name}?{query}")
+}
+
+/// An [`Epochs`] for one case.
+pub(crate) async fn open_epochs() -> Option<Fixture<dyn Epochs>> {
+    let (stores, place) = open().await?;
+    Some(Fixture::in_place(Arc::clone(&stores.epochs), place))
+}
+
+/// A [`Messages`] for one case.
+pub(crate) async fn open_messages() -> Option<Fixture<dyn Messages>> {
+    let (stores, place) = open().await?;
+    Some(Fixture::in_place(Arc::clone(&stores.messages), place))
+}
+
+/// An [`Unread`] for one case.
+pub(crate) async fn open_unread() -> Option<Fixture<dyn Unread>> {
+    let (stores, place) = open().await?;
+    Some(Fixture::in_place(Arc::clone(&stores.unread), place))
+}
