@@ -1,5 +1,6 @@
 //! The composition root: builds every part from a configuration, in the order in which they need
-//! each other, and is the only file that names a backend.
+//! each other, and with its `stores` the only place that names a
+//! backend.
 //!
 //! In: a [`Config`] and a clock. Out: a running [`Server`] with its addresses. The program and
 //! the tests start the same one.
@@ -11,46 +12,21 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use crate::access::Access;
 use crate::clock::Clock;
-use crate::config::{Backends, Config};
-use crate::egress::overview::Overview;
+use crate::config::Config;
 use crate::error::Error;
-use crate::ingress::app::{App, Parts};
-use crate::ingress::auth::Auth;
 use crate::ingress::auth::secret::{Secret, SecretError};
 use crate::ingress::auth::setup::SetupCode;
-use crate::ingress::cursor::Cursors;
-use crate::ingress::limit::Limits;
 use crate::ingress::{listen, rest, route};
 use crate::lifecycle::{Stopped, Tasks};
-use crate::pipeline::append::Appender;
-use crate::pipeline::commands::accounts::Accounts;
-use crate::pipeline::commands::groups::Groups;
-use crate::pipeline::commands::members::Members;
-use crate::pipeline::consumers::Handler;
-use crate::pipeline::consumers::persist::{self, Persist};
-use crate::pipeline::consumers::unread::UnreadTotals;
-use crate::pipeline::fences::Fences;
-use crate::pipeline::outbox::Outbox;
-use crate::pipeline::reopen::Reopener;
-use crate::pipeline::runner::Runner;
 use crate::store::StoreError;
-use crate::store::consumers::ConsumerLog;
-use crate::store::counts::Counts;
 use crate::store::directory::Directory;
-use crate::store::embedded::directory::SqliteDirectory;
-use crate::store::embedded::stores::EmbeddedStores;
-use crate::store::epochs::Epochs;
-use crate::store::history::History;
-use crate::store::log::Log;
-use crate::store::messages::Messages;
-use crate::store::signals::Signals;
-use crate::store::unread::Unread;
 use crate::telemetry::Metrics;
 
-/// The embedded stores' file in the data folder.
-const DATABASE_FILE: &str = "qunliu.sqlite";
+mod parts; // commands, consumers, the push path, put together
+mod stores; // which backend keeps what
+
+use parts::Base;
 
 /// The secret's file in the data folder, unless the configuration names another.
 const SECRET_FILE: &str = "secret.key";
@@ -89,17 +65,6 @@ impl From<Error> for StartError {
     fn from(error: Error) -> Self {
         Self::Fault(error.into())
     }
-}
-
-/// The stores of one server, whatever the backend.
-struct Stores {
-    directory: Arc<dyn Directory>,
-    log: Arc<dyn Log>,
-    consumers: Arc<dyn ConsumerLog>,
-    epochs: Arc<dyn Epochs>,
-    messages: Arc<dyn Messages>,
-    unread: Arc<dyn Unread>,
-    signals: Arc<dyn Signals>,
 }
 
 /// A running server.
@@ -164,28 +129,16 @@ async fn start(
     make_folder(&config.server.data)?;
     let secret = Secret::open(&secret_path(config))?;
     let metrics = Metrics::new().map_err(|error| StartError::Fault(error.into()))?;
-    let stores = open(config, tasks).await?;
+    let stores = stores::open(config, tasks).await?;
     let setup = setup_code(address, &*stores.directory).await?;
-    let directory = stores.directory.clone();
-    let auth = Auth::new(
-        &config.auth,
-        &secret,
-        setup.clone(),
-        directory,
-        clock.clone(),
-        tasks,
-    );
-    let auth = auth.await?;
-    let core = Core::new(config, &stores, &clock, &metrics);
-    run(&core, &stores, &clock, &metrics, tasks);
-    let app = app(
+    let base = Base {
         config,
-        &secret,
-        auth,
-        (core, stores),
+        stores,
         clock,
-        (metrics, tasks.clone()),
-    );
+        metrics,
+        tasks,
+    };
+    let app = parts::compose(&base, &secret, setup.clone()).await?;
     let public = route::all(&app, rest::public(&app));
     listen::serve(listener, public, &config.http, tasks);
     listen::serve(
@@ -241,158 +194,4 @@ async fn setup_code(
         return Ok(SetupCode::NONE);
     }
     Ok(SetupCode::generate()?)
-}
-
-async fn open(config: &Config, tasks: &Tasks) -> Result<Stores, StartError> {
-    match config.stores.backends() {
-        Some(Backends::Embedded) => embedded(&config.server.data, tasks).await,
-        Some(Backends::Services) | None => {
-            Err(StartError::Fault("these stores are not built in".into()))
-        }
-    }
-}
-
-async fn embedded(data: &Path, tasks: &Tasks) -> Result<Stores, StartError> {
-    let stores = EmbeddedStores::open(&data.join(DATABASE_FILE), tasks).await?;
-    Ok(Stores {
-        directory: Arc::new(SqliteDirectory::new(stores.database)),
-        log: stores.log,
-        consumers: stores.consumers,
-        epochs: stores.epochs,
-        messages: stores.messages,
-        unread: stores.unread,
-        signals: stores.signals,
-    })
-}
-
-/// What reads and commands alike stand on.
-struct Core {
-    history: History,
-    counts: Counts,
-    access: Access,
-    fences: Arc<Fences>,
-    outbox: Outbox,
-}
-
-impl Core {
-    fn new(config: &Config, stores: &Stores, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Self {
-        let Stores {
-            log,
-            epochs,
-            messages,
-            unread,
-            directory,
-            ..
-        } = stores;
-        let history = History::new(log.clone(), messages.clone(), epochs.clone());
-        let counts = Counts::new(
-            log.clone(),
-            messages.clone(),
-            unread.clone(),
-            history.clone(),
-        );
-        let fences = Arc::new(Fences::new(epochs.clone(), log.clone(), metrics.clone()));
-        let reopener = Arc::new(Reopener::new(
-            log.clone(),
-            epochs.clone(),
-            history.clone(),
-            fences.clone(),
-            metrics.clone(),
-        ));
-        let appender = Arc::new(Appender::new(
-            log.clone(),
-            messages.clone(),
-            history.clone(),
-            fences.clone(),
-            reopener,
-            metrics.clone(),
-        ));
-        Self {
-            history,
-            counts,
-            access: Access::new(directory.clone(), log.clone(), &config.access),
-            fences,
-            outbox: Outbox::new(directory.clone(), appender, clock.clone()),
-        }
-    }
-}
-
-/// Starts what works without being asked: the outbox' sweeper and the consumers of the logs.
-fn run(core: &Core, stores: &Stores, clock: &Arc<dyn Clock>, metrics: &Metrics, tasks: &Tasks) {
-    let persist = persist::Stores {
-        log: stores.log.clone(),
-        messages: stores.messages.clone(),
-        epochs: stores.epochs.clone(),
-        signals: stores.signals.clone(),
-        history: core.history.clone(),
-        fences: core.fences.clone(),
-    };
-    let (unread, messages) = (stores.unread.clone(), stores.messages.clone());
-    let consumers: [Arc<dyn Handler>; 2] = [
-        Arc::new(Persist::new(persist, clock.clone(), metrics.clone())),
-        Arc::new(UnreadTotals::new(unread, messages, stores.signals.clone())),
-    ];
-    for consumer in consumers {
-        let name = consumer.consumer().name();
-        let runner = Runner::new(stores.consumers.clone(), consumer, metrics.clone());
-        tasks.spawn_vital(name, runner.run(tasks.draining().clone()));
-    }
-    tasks.spawn_vital(
-        "outbox",
-        core.outbox.clone().sweep(tasks.draining().clone()),
-    );
-}
-
-/// What the routes work with.
-fn app(
-    config: &Config,
-    secret: &Secret,
-    auth: Auth,
-    (core, stores): (Core, Stores),
-    clock: Arc<dyn Clock>,
-    (metrics, tasks): (Metrics, Tasks),
-) -> App {
-    let Core {
-        history,
-        counts,
-        access,
-        outbox,
-        ..
-    } = core;
-    let Stores {
-        directory,
-        log,
-        messages,
-        ..
-    } = stores;
-    let groups = Groups::new(
-        directory.clone(),
-        outbox.clone(),
-        access.clone(),
-        clock.clone(),
-    );
-    let options = config.groups.clone();
-    let members = Members::new(
-        directory.clone(),
-        outbox,
-        access.clone(),
-        clock.clone(),
-        options,
-    );
-    Arc::new(Parts {
-        auth,
-        limits: Limits::new(&config.limits),
-        cursors: Cursors::new(secret.derive("list cursor")),
-        accounts: Accounts::new(directory.clone(), clock, config.auth.session_days),
-        groups,
-        members,
-        overview: Overview::new(directory.clone(), messages, counts.clone(), history),
-        access,
-        counts,
-        directory,
-        log,
-        body_deadline: Duration::from_secs(config.http.body_s_max),
-        metrics,
-        tasks,
-    })
 }

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::{Config, ConfigError};
+use crate::egress;
 use crate::ingress::limit::Exempt;
 
 /// Checks what the types do not say.
@@ -33,7 +34,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         config.access.cache_age_s_max,
         1..=60,
     )?;
-    egress(config)?;
+    egress(&config.egress)?;
     limits(config)?;
     log(&config.server.log)?;
     match config.stores.backends() {
@@ -45,24 +46,24 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     }
 }
 
-fn egress(config: &Config) -> Result<(), ConfigError> {
-    let egress = &config.egress;
-    within("egress.heartbeat_s", egress.heartbeat_s, 1..=300)?;
+fn egress(options: &egress::Options) -> Result<(), ConfigError> {
+    within("egress.heartbeat_s", options.heartbeat_s, 1..=300)?;
+    // A page of 200 events of the longest size must fit.
     within(
         "egress.queue_bytes_max",
-        egress.queue_bytes_max,
-        262_144..=1 << 30,
+        options.queue_bytes_max,
+        1 << 20..=1 << 30,
     )?;
-    within("egress.slow_reader_s", egress.slow_reader_s, 1..=300)?;
+    within("egress.slow_reader_s", options.slow_reader_s, 1..=3600)?;
     within(
         "egress.resume_events_max",
-        egress.resume_events_max,
-        1..=100_000,
+        options.resume_events_max,
+        0..=100_000,
     )?;
     within(
         "egress.resume_bytes_max",
-        egress.resume_bytes_max,
-        1..=1 << 30,
+        options.resume_bytes_max,
+        0..=1 << 28,
     )
 }
 
@@ -74,11 +75,7 @@ fn limits(config: &Config) -> Result<(), ConfigError> {
             "may be false on a loopback listener only",
         ));
     }
-    within(
-        "limits.sockets_per_user",
-        limits.sockets_per_user,
-        1..=1_000,
-    )?;
+    within("limits.sockets_per_user", limits.sockets_per_user, 1..=1000)?;
     within(
         "limits.registrations_per_hour",
         limits.registrations_per_hour,

@@ -3,12 +3,13 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::error::Result;
 use crate::model::event::Entry;
 use crate::model::group::Group;
-use crate::model::id::{GroupId, UserId};
+use crate::model::id::{GroupId, MerchantId, UserId};
 use crate::model::position::Position;
 use crate::model::role::Role;
 use crate::model::time::Time;
@@ -131,33 +132,45 @@ impl Overview {
     }
 }
 
-impl GroupState {
-    /// The group as REST and the `joined` frame tell it.
-    ///
-    /// # Errors
-    /// The last event's kept text is not JSON.
-    pub fn to_json(&self) -> std::result::Result<Box<RawValue>, serde_json::Error> {
-        let last = self.last.as_ref().map(raw).transpose()?;
-        let json = serde_json::json!({
-            "id": self.group.id,
-            "merchant": self.group.merchant,
-            "name": self.group.name,
-            "role": self.role,
-            "head": self.head,
-            "stored": self.stored,
-            "unread": self.unread,
-            "mentions": self.mentions,
-            "members": self.group.members,
-            "last": last,
-            "created_at": self.group.created_at,
-        });
-        RawValue::from_string(json.to_string())
+/// A group as one of its members is told, by REST and by the frame `joined`.
+#[derive(Debug, Serialize)]
+pub struct GroupView<'a> {
+    id: GroupId,
+    merchant: MerchantId,
+    name: &'a str,
+    role: Role,
+    head: Position,
+    stored: Position,
+    unread: u64,
+    mentions: u64,
+    members: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<Box<RawValue>>,
+    created_at: Time,
+}
+
+impl<'a> GroupView<'a> {
+    /// The view of a group's state.
+    pub fn of(state: &'a GroupState) -> Self {
+        Self {
+            id: state.group.id,
+            merchant: state.group.merchant,
+            name: &state.group.name,
+            role: state.role,
+            head: state.head,
+            stored: state.stored,
+            unread: state.unread,
+            mentions: state.mentions,
+            members: state.group.members,
+            last: state.last.as_ref().and_then(raw),
+            created_at: state.group.created_at,
+        }
     }
 }
 
-/// An event's wire form as a JSON value.
-fn raw(entry: &Entry) -> std::result::Result<serde_json::Value, serde_json::Error> {
+/// The kept text of an event, as it stands.
+fn raw(entry: &Entry) -> Option<Box<RawValue>> {
     let mut text = Vec::new();
     entry.write_json(&mut text);
-    serde_json::from_slice(&text)
+    RawValue::from_string(String::from_utf8(text).ok()?).ok()
 }

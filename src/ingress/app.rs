@@ -7,13 +7,20 @@ use super::auth::Auth;
 use super::cursor::Cursors;
 use super::limit::Limits;
 use crate::access::Access;
+use crate::clock::Clock;
+use crate::egress::attach::Attach;
+use crate::egress::hub::Hub;
 use crate::egress::overview::Overview;
+use crate::egress::receipts::Receipts;
 use crate::lifecycle::Tasks;
 use crate::pipeline::commands::accounts::Accounts;
 use crate::pipeline::commands::groups::Groups;
 use crate::pipeline::commands::members::Members;
+use crate::pipeline::commands::messages::Messages;
+use crate::pipeline::commands::reads::Reads;
 use crate::store::counts::Counts;
 use crate::store::directory::Directory;
+use crate::store::history::History;
 use crate::store::log::Log;
 use crate::telemetry::Metrics;
 
@@ -36,10 +43,26 @@ pub struct Parts {
     pub groups: Groups,
     /// Commands on members.
     pub members: Members,
+    /// Sending messages.
+    pub messages: Messages,
+    /// Moving read marks.
+    pub reads: Reads,
     /// What a person's groups are at.
     pub overview: Overview,
     /// Heads of groups.
     pub counts: Counts,
+    /// The events of groups.
+    pub history: History,
+    /// Who listens on this node.
+    pub hub: Arc<Hub>,
+    /// How a socket begins to listen.
+    pub attach: Attach,
+    /// Who waits for `stored`.
+    pub receipts: Arc<Receipts>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Sites whose pages may open sockets; empty for the server's own alone.
+    pub origins: Vec<String>,
     /// People and groups, for reads.
     pub directory: Arc<dyn Directory>,
     /// The live log, to see whether it answers.

@@ -48,6 +48,8 @@ pub struct Options {
     pub head_s_max: u64,
     /// For the body of a request, in seconds.
     pub body_s_max: u64,
+    /// Sites whose pages may open sockets; empty for the server's own alone.
+    pub origins: Vec<String>,
 }
 
 /// The connection that a request came by: an extension of every request.

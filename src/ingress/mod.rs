@@ -17,3 +17,4 @@ pub mod auth; // who calls
 pub mod app; // what handlers work with
 pub mod rest; // the resources
 pub mod socket; // the WebSocket transport
+pub mod timeline; // a piece of history for one who may read it

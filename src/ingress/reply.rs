@@ -131,7 +131,7 @@ fn log(error: &Error) -> Option<String> {
 }
 
 /// The chain of causes, the outermost first.
-fn causes(error: &Error) -> String {
+pub fn causes(error: &Error) -> String {
     let mut text = String::new();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

@@ -43,14 +43,23 @@ pub async fn read(app: &App, permit: &Permit<Read>, bounds: Bounds, limit: u32) 
     let mut entries = match bounds {
         Bounds::After(after) => {
             check(after, &table, head.pos)?;
-            let after = if after.seq < visible_after.seq { visible_after } else { after };
-            app.history.after(group, &mut table, after, None, limit + 1).await?
+            let after = if after.seq < visible_after.seq {
+                visible_after
+            } else {
+                after
+            };
+            app.history
+                .after(group, &mut table, after, None, limit + 1)
+                .await?
         }
         Bounds::Before(before) => {
             if let Some(before) = before {
                 check(before, &table, head.pos)?;
             }
-            let mut found = app.history.before(group, &mut table, before, limit + 1).await?;
+            let mut found = app
+                .history
+                .before(group, &mut table, before, limit + 1)
+                .await?;
             found.retain(|entry| entry.pos.seq > visible_after.seq);
             found
         }
@@ -62,7 +71,11 @@ pub async fn read(app: &App, permit: &Permit<Read>, bounds: Bounds, limit: u32) 
             Bounds::Before(_) => drop(entries.remove(0)),
         }
     }
-    Ok(Piece { entries, more, head })
+    Ok(Piece {
+        entries,
+        more,
+        head,
+    })
 }
 
 /// A reference to an event must name one that counts (protocol.md, "Identifiers and positions").
@@ -73,7 +86,10 @@ fn check(pos: Position, table: &EpochTable, head: Position) -> Result<()> {
     let valid = table.clamp(pos);
     if valid != pos {
         let error = Error::new(ErrorCode::Conflict, "this position was lost with its epoch");
-        return Err(Error { valid_up_to: Some(valid), ..error });
+        return Err(Error {
+            valid_up_to: Some(valid),
+            ..error
+        });
     }
     let detail = format!("there is no event at {pos}; the head is {head}");
     Err(Error::new(ErrorCode::BadRequest, detail))

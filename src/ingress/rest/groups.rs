@@ -6,7 +6,7 @@ use warp::http::{Method, StatusCode, header};
 use warp::reply::Response;
 
 use crate::access::{Caller, ChangeSettings, Permit, Read};
-use crate::egress::overview::GroupState;
+use crate::egress::overview::{GroupState, GroupView};
 use crate::error::{Error, Result};
 use crate::ingress::app::App;
 use crate::ingress::call::Call;

@@ -56,9 +56,10 @@ async fn list(app: App, call: Call, caller: Caller) -> Result<Response> {
 }
 
 fn parse(name: &'static str, text: &str) -> Result<Position> {
-    text.parse().map_err(|error: crate::model::position::InvalidPosition| {
-        Error::field(name, error.to_string())
-    })
+    text.parse()
+        .map_err(|error: crate::model::position::InvalidPosition| {
+            Error::field(name, error.to_string())
+        })
 }
 
 /// What stands beside the items of a page.
@@ -81,7 +82,11 @@ fn page(bounds: Bounds, piece: &Piece) -> Result<Vec<u8>> {
         Bounds::After(after) => after.seq > 0 && first.is_some(),
         Bounds::Before(_) => piece.more,
     };
-    let above = if upwards { piece.more } else { last.is_some_and(|pos| pos < piece.head.pos) };
+    let above = if upwards {
+        piece.more
+    } else {
+        last.is_some_and(|pos| pos < piece.head.pos)
+    };
     let frame = Frame {
         covers: first.zip(last),
         head: piece.head.pos,
@@ -124,9 +129,22 @@ async fn send(app: App, call: Call, caller: Caller) -> Result<Response> {
     let group: GroupId = call.id("group")?;
     let new: NewBody = call.json()?;
     validate_message(&new.body, &new.mentions)?;
-    let attempt = new.again.map_or(Attempt::Unknown, |from| Attempt::Again { from });
-    let NewBody { client_id, body, reply_to, mentions, .. } = new;
-    let message = NewMessage { client_id, body, reply_to, mentions };
+    let attempt = new
+        .again
+        .map_or(Attempt::Unknown, |from| Attempt::Again { from });
+    let NewBody {
+        client_id,
+        body,
+        reply_to,
+        mentions,
+        ..
+    } = new;
+    let message = NewMessage {
+        client_id,
+        body,
+        reply_to,
+        mentions,
+    };
     let under_way = app.receipts.under_way(group);
     let sent = app.messages.send(caller, group, &message, attempt).await?;
     let stored = under_way.until_stored(&sent.receipt, STORED_PATIENCE).await;
@@ -137,5 +155,13 @@ async fn send(app: App, call: Call, caller: Caller) -> Result<Response> {
     };
     let receipt = if stored { "stored" } else { "accepted" };
     let sent = sent.receipt;
-    Ok(reply::json(status, &Sent { id: sent.message, pos: sent.pos, at: sent.at, receipt }))
+    Ok(reply::json(
+        status,
+        &Sent {
+            id: sent.message,
+            pos: sent.pos,
+            at: sent.at,
+            receipt,
+        },
+    ))
 }

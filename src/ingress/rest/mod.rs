@@ -7,13 +7,16 @@
 
 use super::app::App;
 use super::route::Route;
+use super::socket;
 
 pub mod auth;
 pub mod groups;
 pub mod health;
 pub mod me;
 pub mod members;
+pub mod messages;
 pub mod metrics;
+pub mod reads;
 pub mod users;
 
 /// The routes for clients.
@@ -24,6 +27,9 @@ pub fn public(app: &App) -> Vec<Route> {
         users::routes(app),
         groups::routes(app),
         members::routes(app),
+        messages::routes(app),
+        reads::routes(app),
+        socket::route::routes(app),
         health::routes(app),
     ];
     resources.into_iter().flatten().collect()

@@ -43,9 +43,21 @@ async fn mark(app: App, call: Call, caller: Caller) -> Result<Response> {
     let mark: Mark = call.json()?;
     let permit = app.access.permit::<Read>(caller, group).await?;
     let standing = app.reads.mark(&permit, mark.pos).await?;
-    let count = app.counts.of(caller.user, &[group]).await?.pop().unwrap_or_default();
+    let count = app
+        .counts
+        .of(caller.user, &[group])
+        .await?
+        .pop()
+        .unwrap_or_default();
     let (unread, mentions) = (count.unread, count.mentions);
-    Ok(reply::json(StatusCode::OK, &Marked { pos: standing.pos, unread, mentions }))
+    Ok(reply::json(
+        StatusCode::OK,
+        &Marked {
+            pos: standing.pos,
+            unread,
+            mentions,
+        },
+    ))
 }
 
 /// One group's counts.
@@ -68,11 +80,25 @@ async fn unread(app: App, call: Call, caller: Caller) -> Result<Response> {
     let groups = app.directory.groups_of(caller.user).await?;
     let ids: Vec<GroupId> = groups.iter().map(|(group, _)| group.id).collect();
     let counts = app.counts.of(caller.user, &ids).await?;
-    let (unread, mentions) =
-        counts.iter().fold((0, 0), |sum, c| (sum.0 + c.unread, sum.1 + c.mentions));
+    let (unread, mentions) = counts
+        .iter()
+        .fold((0, 0), |sum, c| (sum.0 + c.unread, sum.1 + c.mentions));
     let each = |(group, count): (GroupId, crate::store::counts::Count)| {
-        (group, Unread { unread: count.unread, mentions: count.mentions })
+        (
+            group,
+            Unread {
+                unread: count.unread,
+                mentions: count.mentions,
+            },
+        )
     };
     let groups = ids.into_iter().zip(counts).map(each).collect();
-    Ok(reply::json(StatusCode::OK, &Totals { unread, mentions, groups }))
+    Ok(reply::json(
+        StatusCode::OK,
+        &Totals {
+            unread,
+            mentions,
+            groups,
+        },
+    ))
 }

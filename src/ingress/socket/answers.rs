@@ -15,7 +15,10 @@ use crate::protocol::websocket::encode::text_frame;
 /// Tells a client why a frame failed. A fault of ours is logged, once, under an id that the
 /// message carries.
 pub fn refuse(app: &App, socket: &Socket, id: Option<u64>, group: Option<GroupId>, error: &Error) {
-    app.metrics.request_errors.with_label_values(&[error.code.name()]).inc();
+    app.metrics
+        .request_errors
+        .with_label_values(&[error.code.name()])
+        .inc();
     let reference = (error.code == ErrorCode::Internal).then(|| {
         let reference = Uuid::new_v4().simple().to_string();
         tracing::error!(id = %reference, cause = %causes(error), "a frame failed");
@@ -34,7 +37,10 @@ pub fn error_frame(
     let errors: Vec<WrongField<'_>> = error
         .fields
         .iter()
-        .map(|wrong| WrongField { field: &wrong.field, detail: &wrong.detail })
+        .map(|wrong| WrongField {
+            field: &wrong.field,
+            detail: &wrong.detail,
+        })
         .collect();
     let message = match reference {
         Some(reference) => format!("{} ({reference})", error.detail),

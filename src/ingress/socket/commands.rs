@@ -65,26 +65,54 @@ impl Commands {
     }
 
     async fn send(&self, send: Send) -> Result<()> {
-        let Send { id, group, client_id, body, reply_to, mentions, again, .. } = send;
+        let Send {
+            id,
+            group,
+            client_id,
+            body,
+            reply_to,
+            mentions,
+            again,
+            ..
+        } = send;
         let attempt = match (again, self.app.hub.told(&self.socket, group)) {
             (Some(from), _) => Attempt::Again { from },
             (None, Some(told)) => Attempt::First { told },
             (None, None) => Attempt::Unknown,
         };
-        let message = NewMessage { client_id, body, reply_to, mentions };
+        let message = NewMessage {
+            client_id,
+            body,
+            reply_to,
+            mentions,
+        };
         let under_way = self.app.receipts.under_way(group);
         let caller = self.socket.caller;
-        let sent = self.app.messages.send(caller, group, &message, attempt).await?;
+        let sent = self
+            .app
+            .messages
+            .send(caller, group, &message, attempt)
+            .await?;
         let receipt = &sent.receipt;
         let (pos, message, at) = (receipt.pos, receipt.message, receipt.at);
-        self.socket.send(&ServerFrame::Accepted { id, group, pos, message, at });
+        self.socket.send(&ServerFrame::Accepted {
+            id,
+            group,
+            pos,
+            message,
+            at,
+        });
         under_way.accepted(&self.socket, receipt);
         Ok(())
     }
 
     async fn read(&self, read: Read) -> Result<()> {
         let caller = self.socket.caller;
-        let permit = self.app.access.permit::<ReadAccess>(caller, read.group).await?;
+        let permit = self
+            .app
+            .access
+            .permit::<ReadAccess>(caller, read.group)
+            .await?;
         self.app.reads.mark(&permit, read.pos).await?;
         if let Some(id) = read.id {
             self.done(id);
@@ -93,7 +121,14 @@ impl Commands {
     }
 
     async fn pull(&self, pull: Pull) -> Result<()> {
-        let Pull { id, group, after, before, limit, .. } = pull;
+        let Pull {
+            id,
+            group,
+            after,
+            before,
+            limit,
+            ..
+        } = pull;
         let caller = self.socket.caller;
         let permit = self.app.access.permit::<ReadAccess>(caller, group).await?;
         let bounds = match (after, before) {
@@ -101,12 +136,15 @@ impl Commands {
             (None, before) => Bounds::Before(before),
         };
         let found = timeline::read(&self.app, &permit, bounds, limit).await?;
-        self.socket.send_text(&page(id, group, &found.entries, found.more));
+        self.socket
+            .send_text(&page(id, group, &found.entries, found.more));
         Ok(())
     }
 
     async fn follow(&self, follow: Follow) -> Result<()> {
-        let Follow { id, groups, level, .. } = follow;
+        let Follow {
+            id, groups, level, ..
+        } = follow;
         let followed = self.app.attach.follow(&self.socket, &groups, level).await;
         let arrival = match followed {
             Ok(arrival) => arrival,
@@ -116,7 +154,10 @@ impl Commands {
             }
         };
         let (first, _) = pieces(&arrival.groups);
-        self.socket.send(&ServerFrame::Done { id, groups: Some(first) });
+        self.socket.send(&ServerFrame::Done {
+            id,
+            groups: Some(first),
+        });
         self.app.attach.deliver(&self.socket, &arrival);
         Ok(())
     }

@@ -27,16 +27,19 @@ pub fn routes(app: &App) -> Vec<Route> {
 
 async fn open(app: App, call: Call) -> Result<Response> {
     if !is_allowed_origin(&call.headers, &app.origins) {
-        return Err(Error::new(ErrorCode::Forbidden, "Origin: this site may not connect here"));
+        return Err(Error::new(
+            ErrorCode::Forbidden,
+            "Origin: this site may not connect here",
+        ));
     }
     let handshake =
         match Handshake::check(&Method::GET, Version::HTTP_11, &call.headers, SUBPROTOCOLS) {
             Ok(handshake) => handshake,
             Err(error) => return Ok(refuse(error, &call)),
         };
-    let upgrade = call.upgrade.ok_or_else(|| {
-        Error::new(ErrorCode::BadRequest, "the connection cannot be upgraded")
-    })?;
+    let upgrade = call
+        .upgrade
+        .ok_or_else(|| Error::new(ErrorCode::BadRequest, "the connection cannot be upgraded"))?;
     let (sessions, connection) = (app.clone(), call.connection);
     app.tasks.spawn(async move {
         match take_over::<TcpStream>(upgrade).await {
@@ -64,13 +67,21 @@ fn refuse(error: HandshakeError, call: &Call) -> Response {
 /// from the host that it connects to. Whoever names none is no browser.
 fn is_allowed_origin(headers: &HeaderMap, allowed: &[String]) -> bool {
     let mut origins = headers.get_all(ORIGIN).iter();
-    let Some(origin) = origins.next() else { return true };
-    let (Ok(origin), None) = (origin.to_str(), origins.next()) else { return false };
+    let Some(origin) = origins.next() else {
+        return true;
+    };
+    let (Ok(origin), None) = (origin.to_str(), origins.next()) else {
+        return false;
+    };
     if !allowed.is_empty() {
-        return allowed.iter().any(|known| known.eq_ignore_ascii_case(origin));
+        return allowed
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(origin));
     }
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let site = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
     host.is_some() && site.map(str::to_ascii_lowercase) == host.map(str::to_ascii_lowercase)
 }
 
@@ -104,7 +115,11 @@ mod tests {
     fn a_list_is_exact() {
         let list = ["https://shop.example"];
         assert!(is_allowed("https://shop.example", &list));
-        for origin in ["https://shop.example.evil", "http://shop.example", "https://chat.example:8443"] {
+        for origin in [
+            "https://shop.example.evil",
+            "http://shop.example",
+            "https://chat.example:8443",
+        ] {
             assert!(!is_allowed(origin, &list), "{origin}");
         }
     }

@@ -55,6 +55,9 @@ const LIMITS: Limits = Limits {
     mentions: MENTIONS_MAX,
 };
 
+/// How a conversation ended: in good order, or by what came over the wire.
+type Ended = std::result::Result<(), ReadError>;
+
 type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 /// Serves one connection until it ends.
@@ -75,16 +78,20 @@ async fn converse(
     wire: &mut Wire,
     queue: &Arc<SendQueue>,
     leftover: Vec<u8>,
-) -> Result<(), ReadError> {
+) -> Ended {
     wire.feed(leftover)?;
     let greeted = timeout(HELLO_PATIENCE, Box::pin(greet(app, wire))).await;
     let (hello, caller, until) = match greeted {
         Ok(Ok(Ok(greeting))) => greeting,
-        Ok(Ok(Err(error))) => return Ok(refuse(queue, &error)),
+        Ok(Ok(Err(error))) => {
+            refuse(queue, &error);
+            return Ok(());
+        }
         Ok(Err(error)) => return Err(error),
         Err(_elapsed) => {
             let late = Error::new(ErrorCode::Unauthenticated, "no hello came within 5 seconds");
-            return Ok(refuse(queue, &late));
+            refuse(queue, &late);
+            return Ok(());
         }
     };
     let socket = Arc::new(Socket::arriving(
@@ -110,7 +117,7 @@ fn leave(app: &App, socket: &Socket, attached: Attached) {
 type Greeting = Result<(Hello, Caller, i64)>;
 
 /// Waits for the first frame, which must be a good `hello`.
-async fn greet(app: &App, wire: &mut Wire) -> Result<Greeting, ReadError> {
+async fn greet(app: &App, wire: &mut Wire) -> std::result::Result<Greeting, ReadError> {
     let text = loop {
         match wire.take() {
             Some(text) => break text,
@@ -137,7 +144,7 @@ async fn talk(
     wire: &mut Wire,
     socket: &Arc<Socket>,
     hello: Hello,
-) -> Result<(), ReadError> {
+) -> Ended {
     if let Err(error) = Box::pin(welcome(app, socket, hello)).await {
         answers::refuse(app, socket, None, None, &error);
         socket.close_with(close::RESTART, "try again", Unsent::Deliver);
@@ -162,7 +169,8 @@ async fn talk(
             {
                 running = None;
                 if done.is_err() && invalid.is_one_too_many(app.hub.now_s()) {
-                    return Ok(abuse(socket));
+                    abuse(socket);
+                    return Ok(());
                 }
             }
             read = wire.read(), if running.is_none() => {
@@ -205,7 +213,10 @@ async fn welcome(app: &App, socket: &Socket, hello: Hello) -> Result<()> {
 /// Tells the client to come back, each at its own time.
 fn say_goodbye(socket: &Socket) {
     let reconnect_after_ms = socket.id.wrapping_mul(7919) % RECONNECT_SPREAD_MS;
-    socket.send(&ServerFrame::Goaway { reason: "drain", reconnect_after_ms });
+    socket.send(&ServerFrame::Goaway {
+        reason: "drain",
+        reconnect_after_ms,
+    });
     socket.close_with(close::RESTART, "drain", Unsent::Deliver);
 }
 
@@ -225,7 +236,10 @@ struct Invalid {
 impl Invalid {
     fn is_one_too_many(&mut self, now_s: u64) -> bool {
         if now_s / 60 != self.minute {
-            *self = Self { minute: now_s / 60, count: 0 };
+            *self = Self {
+                minute: now_s / 60,
+                count: 0,
+            };
         }
         self.count += 1;
         self.count >= INVALID_MAX
@@ -238,13 +252,18 @@ fn refuse(queue: &SendQueue, error: &Error) {
     // The queue is new and empty; a socket that cannot take this is closed all the same.
     drop(queue.push(&frame));
     let code = error.code.close_code().unwrap_or(close::RESTART);
-    let reason = CloseReason { code, reason: error.code.name() };
+    let reason = CloseReason {
+        code,
+        reason: error.code.name(),
+    };
     queue.close(&close_frame(Some(reason)), Unsent::Deliver);
 }
 
 /// What follows a broken protocol: the error, then the close with its code.
 fn end(app: &App, queue: &SendQueue, error: &ReadError) {
-    let ReadError::Protocol(fault) = error else { return };
+    let ReadError::Protocol(fault) = error else {
+        return;
+    };
     let detail = fault.to_string();
     let code = fault.close_code();
     let error_code = match code {
@@ -252,9 +271,23 @@ fn end(app: &App, queue: &SendQueue, error: &ReadError) {
         code if Some(code) == ErrorCode::Unsupported.close_code() => ErrorCode::Unsupported,
         _ => ErrorCode::BadRequest,
     };
-    app.metrics.request_errors.with_label_values(&[error_code.name()]).inc();
-    app.metrics.sockets_closed.with_label_values(&[&code.get().to_string()]).inc();
-    drop(queue.push(&answers::error_frame(None, None, &Error::new(error_code, &*detail), None)));
-    let reason = CloseReason { code, reason: &detail };
+    app.metrics
+        .request_errors
+        .with_label_values(&[error_code.name()])
+        .inc();
+    app.metrics
+        .sockets_closed
+        .with_label_values(&[&code.get().to_string()])
+        .inc();
+    drop(queue.push(&answers::error_frame(
+        None,
+        None,
+        &Error::new(error_code, &*detail),
+        None,
+    )));
+    let reason = CloseReason {
+        code,
+        reason: &detail,
+    };
     queue.close(&close_frame(Some(reason)), Unsent::Deliver);
 }

@@ -33,7 +33,12 @@ pub struct Wire {
 impl Wire {
     /// A reading end; what it answers by itself goes to `queue`.
     pub fn new(input: OwnedReadHalf, queue: Arc<SendQueue>) -> Self {
-        Self { input, decoder: Decoder::new(LIMITS), texts: VecDeque::new(), queue }
+        Self {
+            input,
+            decoder: Decoder::new(LIMITS),
+            texts: VecDeque::new(),
+            queue,
+        }
     }
 
     /// Takes bytes that were read already.
@@ -41,7 +46,12 @@ impl Wire {
     /// # Errors
     /// As [`Wire::next`].
     pub fn feed(&mut self, mut bytes: Vec<u8>) -> Result<(), ReadError> {
-        let Self { decoder, texts, queue, .. } = self;
+        let Self {
+            decoder,
+            texts,
+            queue,
+            ..
+        } = self;
         decoder.feed(&mut bytes, |item| collect(item, texts, queue))?;
         Ok(())
     }
@@ -63,7 +73,12 @@ impl Wire {
         if self.queue.is_closed() {
             return Err(ReadError::Ended);
         }
-        let Self { input, decoder, texts, queue } = self;
+        let Self {
+            input,
+            decoder,
+            texts,
+            queue,
+        } = self;
         reader::read(input, decoder, |item| collect(item, texts, queue)).await
     }
 }
