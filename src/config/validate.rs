@@ -50,11 +50,27 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
 fn stores(config: &Config) -> Result<(), ConfigError> {
     let (redis, mongodb) = (&config.redis, &config.mongodb);
     within("redis.connections", redis.connections, 1..=64)?;
-    within("redis.response_timeout_ms", redis.response_timeout_ms, 100..=60_000)?;
-    within("redis.connect_timeout_ms", redis.connect_timeout_ms, 100..=60_000)?;
+    within(
+        "redis.response_timeout_ms",
+        redis.response_timeout_ms,
+        100..=60_000,
+    )?;
+    within(
+        "redis.connect_timeout_ms",
+        redis.connect_timeout_ms,
+        100..=60_000,
+    )?;
     within("redis.lease_ms", redis.lease_ms, 1_000..=300_000)?;
-    within("mongodb.pool_connections_max", mongodb.pool_connections_max, 1..=10_000)?;
-    within("mongodb.selection_ms_max", mongodb.selection_ms_max, 100..=60_000)?;
+    within(
+        "mongodb.pool_connections_max",
+        mongodb.pool_connections_max,
+        1..=10_000,
+    )?;
+    within(
+        "mongodb.selection_ms_max",
+        mongodb.selection_ms_max,
+        100..=60_000,
+    )?;
     within("mongodb.call_ms_max", mongodb.call_ms_max, 100..=300_000)
 }
 

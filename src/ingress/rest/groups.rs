@@ -67,7 +67,7 @@ async fn found(app: App, call: Call, caller: Caller) -> Result<Response> {
     };
     let group = app.groups.found(caller, founding).await?;
     let state = state(&app, app.access.permit(caller, group).await?).await?;
-    let mut response = reply::json(StatusCode::CREATED, &view(&state)?);
+    let mut response = reply::json(StatusCode::CREATED, &GroupView::of(&state));
     reply::set(&mut response, header::LOCATION, &format!("{LIST}/{group}"));
     Ok(response)
 }
@@ -91,7 +91,7 @@ async fn list(app: App, call: Call, caller: Caller) -> Result<Response> {
         app.cursors
             .seal(caller.user, LIST, &place_bytes(rank(state)))
     });
-    let views: Vec<_> = states.iter().map(view).collect::<Result<_>>()?;
+    let views: Vec<_> = states.iter().map(GroupView::of).collect();
     Ok(reply::page(LIST, limit, &views, next))
 }
 
@@ -99,7 +99,7 @@ async fn read(app: App, call: Call, caller: Caller) -> Result<Response> {
     let permit = app.access.permit(caller, call.id("group")?).await?;
     Ok(reply::json(
         StatusCode::OK,
-        &view(&state(&app, permit).await?)?,
+        &GroupView::of(&state(&app, permit).await?),
     ))
 }
 
@@ -110,7 +110,7 @@ async fn change(app: App, call: Call, caller: Caller) -> Result<Response> {
     let permit = app.access.permit(caller, permit.group()).await?;
     Ok(reply::json(
         StatusCode::OK,
-        &view(&state(&app, permit).await?)?,
+        &GroupView::of(&state(&app, permit).await?),
     ))
 }
 
@@ -136,11 +136,6 @@ async fn state(app: &App, permit: Permit<Read>) -> Result<GroupState> {
         last: None,
         last_at: head.at,
     })
-}
-
-/// A group as its members are told it.
-fn view(state: &GroupState) -> Result<Box<RawValue>> {
-    state.to_json().map_err(Error::internal)
 }
 
 fn shown(name: &str) -> Result<ShownName> {
