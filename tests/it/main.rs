@@ -10,3 +10,4 @@
 #[macro_use]
 mod contract;
 mod support;
+mod redis;
