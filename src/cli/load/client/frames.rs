@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use super::feed::{Feed, Push};
+use super::{Action, Client, Note, Phase, RETRY_AFTER};
 use crate::cli::load::wire::{
     Accepted, EpochTold, Event, Events, Goaway, Heads, Page, Refused, Resync, ServerFrame, Verdict,
     Welcome, WelcomeGroup,
 };
-use super::feed::{Feed, Push};
-use super::{Action, Client, Note, Phase, RETRY_AFTER};
 use crate::model::id::GroupId;
 use crate::model::position::{Epoch, Position, Seq};
 
