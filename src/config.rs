@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::{access, egress, ingress, pipeline};
+use crate::{access, egress, ingress, pipeline, store};
 
 mod layer; // one table over another, by the built-in one's keys and types
 mod validate; // bounds
@@ -39,7 +39,11 @@ pub struct Config {
     pub auth: ingress::auth::Options,
     /// `[access]`
     pub access: access::Options,
-    /// `[egress]`
+    /// `[redis]`
+    pub redis: store::redis::options::Options,
+    /// `[mongodb]`
+    pub mongodb: store::mongo::connect::Options,
+    /// `[egress]`, with `sockets_per_user` from `[limits]`.
     pub egress: egress::Options,
     /// `[groups]`
     pub groups: pipeline::commands::members::Options,
@@ -182,8 +186,12 @@ impl Config {
         }
         layers.lay_environment(environment)?;
         layers.lay_flags(flags)?;
-        let config: Self = layers.read()?;
+        let mut config: Self = layers.read()?;
         validate::check(&config)?;
+        config.egress.sockets_per_user = match config.limits.enabled {
+            true => config.limits.sockets_per_user,
+            false => usize::MAX,
+        };
         Ok(config)
     }
 }

@@ -23,6 +23,8 @@ pub struct Options {
     pub enabled: bool,
     /// Whom they leave alone: `loopback` or single addresses.
     pub exempt: Vec<String>,
+    /// Sockets of one user on this node.
+    pub sockets_per_user: usize,
     /// Accounts made from one address in an hour.
     pub registrations_per_hour: u32,
     /// Attempts to log in from one address in a minute.

@@ -9,4 +9,5 @@
 
 #[macro_use]
 mod contract;
+mod embedded;
 mod support;

@@ -18,14 +18,14 @@ use crate::protocol::code::ErrorCode;
 use crate::protocol::server::{ServerFrame, page};
 
 /// The commands of one socket.
-pub struct Commands {
+pub(super) struct Commands {
     app: App,
     socket: Arc<Socket>,
 }
 
 impl Commands {
     /// Commands that answer on this socket.
-    pub const fn new(app: App, socket: Arc<Socket>) -> Self {
+    pub(super) const fn new(app: App, socket: Arc<Socket>) -> Self {
         Self { app, socket }
     }
 
@@ -33,7 +33,7 @@ impl Commands {
     ///
     /// # Errors
     /// The frame was not valid; the client was told.
-    pub async fn handle(&self, text: String) -> Result<()> {
+    pub(super) async fn handle(&self, text: String) -> Result<()> {
         let frame = match ClientFrame::parse(&text) {
             Ok(frame) => frame,
             Err(refused) => {

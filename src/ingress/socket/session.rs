@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -18,7 +19,7 @@ use super::wire::Wire;
 use super::{answers, closing};
 use crate::access::Caller;
 use crate::egress::attach::{Attached, pieces};
-use crate::egress::send_queue::{SendQueue, Unsent};
+use crate::egress::send_queue::{Pushed, SendQueue, Unsent};
 use crate::egress::socket::Socket;
 use crate::error::{Error, Result};
 use crate::ingress::app::App;
@@ -73,12 +74,7 @@ pub async fn serve(app: &App, stream: TcpStream, leftover: Vec<u8>) {
     app.metrics.sockets_open.dec();
 }
 
-async fn converse(
-    app: &App,
-    wire: &mut Wire,
-    queue: &Arc<SendQueue>,
-    leftover: Vec<u8>,
-) -> Ended {
+async fn converse(app: &App, wire: &mut Wire, queue: &Arc<SendQueue>, leftover: Vec<u8>) -> Ended {
     wire.feed(leftover)?;
     let greeted = timeout(HELLO_PATIENCE, Box::pin(greet(app, wire))).await;
     let (hello, caller, until) = match greeted {
@@ -139,12 +135,7 @@ async fn authenticate(app: &App, hello: Hello) -> Greeting {
 }
 
 /// The welcome, then the loop.
-async fn talk(
-    app: &App,
-    wire: &mut Wire,
-    socket: &Arc<Socket>,
-    hello: Hello,
-) -> Ended {
+async fn talk(app: &App, wire: &mut Wire, socket: &Arc<Socket>, hello: Hello) -> Ended {
     if let Err(error) = Box::pin(welcome(app, socket, hello)).await {
         answers::refuse(app, socket, None, None, &error);
         socket.close_with(close::RESTART, "try again", Unsent::Deliver);
@@ -249,8 +240,7 @@ impl Invalid {
 /// Refuses a connection that was not greeted.
 fn refuse(queue: &SendQueue, error: &Error) {
     let frame = answers::error_frame(None, None, error, None);
-    // The queue is new and empty; a socket that cannot take this is closed all the same.
-    drop(queue.push(&frame));
+    push_last(queue, &frame);
     let code = error.code.close_code().unwrap_or(close::RESTART);
     let reason = CloseReason {
         code,
@@ -279,15 +269,18 @@ fn end(app: &App, queue: &SendQueue, error: &ReadError) {
         .sockets_closed
         .with_label_values(&[&code.get().to_string()])
         .inc();
-    drop(queue.push(&answers::error_frame(
-        None,
-        None,
-        &Error::new(error_code, &*detail),
-        None,
-    )));
+    let error = Error::new(error_code, &*detail);
+    push_last(queue, &answers::error_frame(None, None, &error, None));
     let reason = CloseReason {
         code,
         reason: &detail,
     };
     queue.close(&close_frame(Some(reason)), Unsent::Deliver);
+}
+
+/// Sends a frame before a close. A socket that does not even take this is ended as it stands.
+fn push_last(queue: &SendQueue, frame: &Bytes) {
+    if queue.push(frame) == Pushed::Full {
+        queue.abort();
+    }
 }

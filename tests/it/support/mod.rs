@@ -27,7 +27,7 @@ pub(crate) fn service(variable: &str) -> Option<String> {
     clippy::disallowed_methods,
     reason = "tests find their services in the environment"
 )]
-fn env(variable: &str) -> Option<String> {
+pub(crate) fn env(variable: &str) -> Option<String> {
     std::env::var(variable)
         .ok()
         .filter(|value| !value.is_empty())

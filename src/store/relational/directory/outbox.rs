@@ -173,7 +173,7 @@ const fn subject(content: &Content) -> Option<UserId> {
         | Content::Left { user }
         | Content::Removed { user }
         | Content::Role { user, .. } => Some(*user),
-        Content::Message { .. } | Content::Settings { .. } => None,
+        Content::Message { .. } | Content::Settings { .. } | Content::Lost {} => None,
     }
 }
 
