@@ -1,6 +1,6 @@
 //! `/v1/groups` and `/v1/groups/{group}`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use warp::http::{Method, StatusCode, header};
 use warp::reply::Response;
@@ -12,9 +12,12 @@ use crate::ingress::app::App;
 use crate::ingress::call::Call;
 use crate::ingress::reply;
 use crate::ingress::route::Route;
-use crate::model::id::{MerchantId, UserId};
+use crate::model::event::Entry;
+use crate::model::id::{GroupId, MerchantId, UserId};
 use crate::model::name::ShownName;
 use crate::model::position::Position;
+use crate::model::role::Role;
+use crate::model::time::Time;
 use crate::pipeline::commands::groups::Founding;
 use crate::pipeline::commands::members::ADDED_MAX;
 
@@ -68,7 +71,7 @@ async fn found(app: App, call: Call, caller: Caller) -> Result<Response> {
     };
     let group = app.groups.found(caller, founding).await?;
     let state = state(&app, app.access.permit(caller, group).await?).await?;
-    let mut response = reply::json(StatusCode::CREATED, &view(&state)?);
+    let mut response = reply::json(StatusCode::CREATED, &GroupView::of(&state));
     reply::set(&mut response, header::LOCATION, &format!("{LIST}/{group}"));
     Ok(response)
 }
@@ -92,7 +95,7 @@ async fn list(app: App, call: Call, caller: Caller) -> Result<Response> {
         app.cursors
             .seal(caller.user, LIST, &place_bytes(rank(state)))
     });
-    let views: Vec<_> = states.iter().map(view).collect::<Result<_>>()?;
+    let views: Vec<_> = states.iter().map(GroupView::of).collect();
     Ok(reply::page(LIST, limit, &views, next))
 }
 
@@ -100,7 +103,7 @@ async fn read(app: App, call: Call, caller: Caller) -> Result<Response> {
     let permit = app.access.permit(caller, call.id("group")?).await?;
     Ok(reply::json(
         StatusCode::OK,
-        &view(&state(&app, permit).await?)?,
+        &GroupView::of(&state(&app, permit).await?),
     ))
 }
 
@@ -111,7 +114,7 @@ async fn change(app: App, call: Call, caller: Caller) -> Result<Response> {
     let permit = app.access.permit(caller, permit.group()).await?;
     Ok(reply::json(
         StatusCode::OK,
-        &view(&state(&app, permit).await?)?,
+        &GroupView::of(&state(&app, permit).await?),
     ))
 }
 
@@ -137,11 +140,6 @@ async fn state(app: &App, permit: Permit<Read>) -> Result<GroupState> {
         last: None,
         last_at: head.at,
     })
-}
-
-/// A group as its members are told it.
-fn view(state: &GroupState) -> Result<Box<RawValue>> {
-    state.to_json().map_err(Error::internal)
 }
 
 fn shown(name: &str) -> Result<ShownName> {
