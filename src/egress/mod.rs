@@ -35,5 +35,7 @@ pub struct Options {
     /// Missed bytes sent to one resuming socket at most, over all its groups.
     pub resume_bytes_max: usize,
     /// Sockets of one user on this node; one more closes the oldest with 4409.
+    /// Set by the configuration from `[limits]`, where a person looks for it.
+    #[serde(skip)]
     pub sockets_per_user: usize,
 }
