@@ -1,7 +1,6 @@
 //! `/v1/groups` and `/v1/groups/{group}`.
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 use warp::http::{Method, StatusCode, header};
 use warp::reply::Response;
 
@@ -12,12 +11,9 @@ use crate::ingress::app::App;
 use crate::ingress::call::Call;
 use crate::ingress::reply;
 use crate::ingress::route::Route;
-use crate::model::event::Entry;
-use crate::model::id::{GroupId, MerchantId, UserId};
+use crate::model::id::{MerchantId, UserId};
 use crate::model::name::ShownName;
 use crate::model::position::Position;
-use crate::model::role::Role;
-use crate::model::time::Time;
 use crate::pipeline::commands::groups::Founding;
 use crate::pipeline::commands::members::ADDED_MAX;
 
@@ -96,7 +92,7 @@ async fn list(app: App, call: Call, caller: Caller) -> Result<Response> {
             .seal(caller.user, LIST, &place_bytes(rank(state)))
     });
     let views: Vec<_> = states.iter().map(GroupView::of).collect();
-    Ok(reply::page(LIST, limit, &views, next))
+    Ok(reply::page(LIST, limit, &views, next.as_deref()))
 }
 
 async fn read(app: App, call: Call, caller: Caller) -> Result<Response> {

@@ -73,12 +73,7 @@ pub async fn serve(app: &App, stream: TcpStream, leftover: Vec<u8>) {
     app.metrics.sockets_open.dec();
 }
 
-async fn converse(
-    app: &App,
-    wire: &mut Wire,
-    queue: &Arc<SendQueue>,
-    leftover: Vec<u8>,
-) -> Ended {
+async fn converse(app: &App, wire: &mut Wire, queue: &Arc<SendQueue>, leftover: Vec<u8>) -> Ended {
     wire.feed(leftover)?;
     let greeted = timeout(HELLO_PATIENCE, Box::pin(greet(app, wire))).await;
     let (hello, caller, until) = match greeted {
@@ -139,12 +134,7 @@ async fn authenticate(app: &App, hello: Hello) -> Greeting {
 }
 
 /// The welcome, then the loop.
-async fn talk(
-    app: &App,
-    wire: &mut Wire,
-    socket: &Arc<Socket>,
-    hello: Hello,
-) -> Ended {
+async fn talk(app: &App, wire: &mut Wire, socket: &Arc<Socket>, hello: Hello) -> Ended {
     if let Err(error) = Box::pin(welcome(app, socket, hello)).await {
         answers::refuse(app, socket, None, None, &error);
         socket.close_with(close::RESTART, "try again", Unsent::Deliver);
