@@ -9,4 +9,6 @@
 
 #[macro_use]
 mod contract;
+mod flow;
+mod layering;
 mod support;
