@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::{access, egress, ingress, pipeline};
+use crate::{access, egress, ingress, pipeline, store};
 
 mod layer; // one table over another, by the built-in one's keys and types
 mod validate; // bounds
@@ -39,6 +39,10 @@ pub struct Config {
     pub auth: ingress::auth::Options,
     /// `[access]`
     pub access: access::Options,
+    /// `[redis]`
+    pub redis: store::redis::options::Options,
+    /// `[mongodb]`
+    pub mongodb: store::mongo::connect::Options,
     /// `[egress]`, with `sockets_per_user` from `[limits]`.
     pub egress: egress::Options,
     /// `[groups]`

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod check_config;
+pub mod load; // many clients against a running server, and an audit
 pub mod options; // what all that read a configuration take
 pub mod serve;
 
@@ -45,6 +46,7 @@ enum Command {
     Serve(serve::Args),
     /// Say whether a configuration is valid.
     CheckConfig(check_config::Args),
+    Load(load::Args),
 }
 
 /// Runs the subcommand that the command line names.
@@ -56,6 +58,7 @@ pub async fn run() -> ExitCode {
     match cli.command {
         Command::Serve(args) => serve::run(args).await,
         Command::CheckConfig(args) => check_config::run(args),
+        Command::Load(args) => load::run(args).await,
     }
 }
 

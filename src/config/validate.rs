@@ -34,6 +34,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         config.access.cache_age_s_max,
         1..=60,
     )?;
+    stores(config)?;
     egress(&config.egress)?;
     limits(config)?;
     log(&config.server.log)?;
@@ -44,6 +45,33 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             "needs all of redis, mongodb and postgres, or none of them for embedded stores",
         )),
     }
+}
+
+fn stores(config: &Config) -> Result<(), ConfigError> {
+    let (redis, mongodb) = (&config.redis, &config.mongodb);
+    within("redis.connections", redis.connections, 1..=64)?;
+    within(
+        "redis.response_timeout_ms",
+        redis.response_timeout_ms,
+        100..=60_000,
+    )?;
+    within(
+        "redis.connect_timeout_ms",
+        redis.connect_timeout_ms,
+        100..=60_000,
+    )?;
+    within("redis.lease_ms", redis.lease_ms, 1_000..=300_000)?;
+    within(
+        "mongodb.pool_connections_max",
+        mongodb.pool_connections_max,
+        1..=10_000,
+    )?;
+    within(
+        "mongodb.selection_ms_max",
+        mongodb.selection_ms_max,
+        100..=60_000,
+    )?;
+    within("mongodb.call_ms_max", mongodb.call_ms_max, 100..=300_000)
 }
 
 fn egress(options: &egress::Options) -> Result<(), ConfigError> {

@@ -34,8 +34,8 @@ pub struct Options {
     pub resume_events_max: usize,
     /// Missed bytes sent to one resuming socket at most, over all its groups.
     pub resume_bytes_max: usize,
-    /// Sockets of one user on this node; one more closes the oldest with 4409.
-    /// Set by the configuration from `[limits]`, where a person looks for it.
+    /// Sockets of one user on this node; one more closes the oldest with 4409. Stands in
+    /// `[limits]`.
     #[serde(skip)]
     pub sockets_per_user: usize,
 }

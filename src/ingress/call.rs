@@ -65,8 +65,8 @@ impl Call {
             return Err(Error::new(ErrorCode::Unsupported, detail));
         }
         let body = self.body?;
-        json::check(&body).map_err(|(_, invalid)| refuse(invalid))?;
-        json::parse(&body).map_err(refuse)
+        json::check(&body).map_err(|(_, invalid)| Error::from(invalid))?;
+        json::parse(&body).map_err(Error::from)
     }
 
     /// The token of `Authorization: Bearer`.
@@ -182,13 +182,6 @@ fn is_json(headers: &HeaderMap) -> bool {
         .and_then(|value| value.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next());
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
-}
-
-fn refuse(invalid: json::Invalid) -> Error {
-    if invalid.field.is_empty() {
-        return Error::new(ErrorCode::BadRequest, invalid.detail);
-    }
-    Error::field(invalid.field, invalid.detail)
 }
 
 #[cfg(test)]

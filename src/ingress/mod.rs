@@ -16,5 +16,6 @@ pub mod limit; // how often
 pub mod auth; // who calls
 pub mod app; // what handlers work with
 pub mod rest; // the resources
+pub mod page; // the built-in page
 pub mod socket; // the WebSocket transport
 pub mod timeline; // a piece of history for one who may read it

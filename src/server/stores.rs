@@ -13,6 +13,9 @@ use crate::store::embedded::stores::EmbeddedStores;
 use crate::store::epochs::Epochs;
 use crate::store::log::Log;
 use crate::store::messages::Messages;
+use crate::store::mongo::connect::MongoStores;
+use crate::store::postgres::directory::PgDirectory;
+use crate::store::redis::stores::RedisStores;
 use crate::store::signals::Signals;
 use crate::store::unread::Unread;
 
@@ -33,12 +36,27 @@ pub(super) struct Stores {
 
 /// Opens the stores that the configuration names.
 pub(super) async fn open(config: &Config, tasks: &Tasks) -> Result<Stores, StartError> {
-    match config.stores.backends() {
-        Some(Backends::Embedded) => embedded(&config.server.data, tasks).await,
-        Some(Backends::Services) | None => {
-            Err(StartError::Fault("these stores are not built in".into()))
-        }
+    match config.stores.backends().unwrap_or(Backends::Embedded) {
+        Backends::Embedded => embedded(&config.server.data, tasks).await,
+        Backends::Services => services(config, tasks).await,
     }
+}
+
+async fn services(config: &Config, tasks: &Tasks) -> Result<Stores, StartError> {
+    let urls = &config.stores;
+    let redis = RedisStores::connect(urls.redis.reveal(), &config.redis, tasks);
+    let mongo = MongoStores::connect(urls.mongodb.reveal(), &config.mongodb);
+    let directory = PgDirectory::connect(urls.postgres.reveal());
+    let (redis, mongo, directory) = tokio::try_join!(redis, mongo, directory)?;
+    Ok(Stores {
+        directory: Arc::new(directory),
+        log: redis.log,
+        consumers: redis.consumers,
+        signals: redis.signals,
+        epochs: mongo.epochs,
+        messages: mongo.messages,
+        unread: mongo.unread,
+    })
 }
 
 async fn embedded(data: &Path, tasks: &Tasks) -> Result<Stores, StartError> {

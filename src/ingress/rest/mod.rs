@@ -6,6 +6,7 @@
 //! `tests/it/flow/groups.rs` fails until the route has a row there.
 
 use super::app::App;
+use super::page;
 use super::route::Route;
 use super::socket;
 
@@ -31,6 +32,7 @@ pub fn public(app: &App) -> Vec<Route> {
         reads::routes(app),
         socket::route::routes(app),
         health::routes(app),
+        page::routes(app),
     ];
     resources.into_iter().flatten().collect()
 }

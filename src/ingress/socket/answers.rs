@@ -14,7 +14,13 @@ use crate::protocol::websocket::encode::text_frame;
 
 /// Tells a client why a frame failed. A fault of ours is logged, once, under an id that the
 /// message carries.
-pub fn refuse(app: &App, socket: &Socket, id: Option<u64>, group: Option<GroupId>, error: &Error) {
+pub(super) fn refuse(
+    app: &App,
+    socket: &Socket,
+    id: Option<u64>,
+    group: Option<GroupId>,
+    error: &Error,
+) {
     app.metrics
         .request_errors
         .with_label_values(&[error.code.name()])
@@ -28,7 +34,7 @@ pub fn refuse(app: &App, socket: &Socket, id: Option<u64>, group: Option<GroupId
 }
 
 /// The frame for a failure; `reference` is where the log says more.
-pub fn error_frame(
+pub(super) fn error_frame(
     id: Option<u64>,
     group: Option<GroupId>,
     error: &Error,

@@ -23,7 +23,7 @@ const LIMITS: Limits = Limits {
 };
 
 /// The reading end.
-pub struct Wire {
+pub(super) struct Wire {
     pub(super) input: OwnedReadHalf,
     decoder: Decoder,
     texts: VecDeque<String>,
@@ -32,7 +32,7 @@ pub struct Wire {
 
 impl Wire {
     /// A reading end; what it answers by itself goes to `queue`.
-    pub fn new(input: OwnedReadHalf, queue: Arc<SendQueue>) -> Self {
+    pub(super) fn new(input: OwnedReadHalf, queue: Arc<SendQueue>) -> Self {
         Self {
             input,
             decoder: Decoder::new(LIMITS),
@@ -45,7 +45,7 @@ impl Wire {
     ///
     /// # Errors
     /// As [`Wire::next`].
-    pub fn feed(&mut self, mut bytes: Vec<u8>) -> Result<(), ReadError> {
+    pub(super) fn feed(&mut self, mut bytes: Vec<u8>) -> Result<(), ReadError> {
         let Self {
             decoder,
             texts,
@@ -57,7 +57,7 @@ impl Wire {
     }
 
     /// A text that arrived already.
-    pub fn take(&mut self) -> Option<String> {
+    pub(super) fn take(&mut self) -> Option<String> {
         let text = self.texts.pop_front();
         if self.texts.is_empty() {
             self.texts.shrink_to_fit();
@@ -69,7 +69,7 @@ impl Wire {
     ///
     /// # Errors
     /// The stream ended or failed, the client closed, or broke the protocol.
-    pub async fn read(&mut self) -> Result<(), ReadError> {
+    pub(super) async fn read(&mut self) -> Result<(), ReadError> {
         if self.queue.is_closed() {
             return Err(ReadError::Ended);
         }

@@ -3,11 +3,9 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sqlx::sqlite::SqliteRow;
 
-use super::batch::Batch;
-use super::database::store_error;
-use super::rows::{corrupt, entry, event_columns, get_u64, int};
+use super::batch::{Batch, SentKey};
+use super::rows::corrupt;
 use super::writer::Write;
 use crate::model::digest::Digest;
 use crate::model::event::{Entry, Fixed};
@@ -23,14 +21,6 @@ pub(super) struct AppendEvent {
     text: Bytes,
     /// The history of this file.
     history: HistoryId,
-}
-
-/// What the log knows of a sender when it looks up a `client_id`.
-struct Memory {
-    /// The newest event under the `client_id`.
-    sent: Option<Entry>,
-    /// Messages of the sender so far (O).
-    own: u64,
 }
 
 impl AppendEvent {
@@ -70,8 +60,7 @@ impl AppendEvent {
 
     /// The answer that the memory gives; `None` to append. The memory is complete, so it
     /// reaches down to any position and only [`OnMiss::AskStore`] asks.
-    fn remembered(&self, memory: &Memory, stored: Position) -> Result<Option<Outcome>> {
-        let sent = memory.sent.as_ref();
+    fn remembered(&self, sent: Option<&Entry>, stored: Position) -> Result<Option<Outcome>> {
         match sent.filter(|sent| self.append.replace != Some(sent.pos)) {
             Some(sent) => self.repeat(sent, stored).map(Some),
             None => match self.append.on_miss {
@@ -114,67 +103,43 @@ impl AppendEvent {
         }
     }
 
-    async fn memory(&self, batch: &mut Batch) -> Result<Memory> {
-        let row = sqlx::query(concat!(
-            "SELECT sent.*, coalesce(o.total, 0) AS own
-             FROM (SELECT 1)
-             LEFT JOIN own_totals o ON o.group_id = ?1 AND o.sender_id = ?2
-             LEFT JOIN (SELECT ",
-            event_columns!(),
-            "    FROM events INDEXED BY events_by_client_id
-                 WHERE group_id = ?1 AND sender_id = ?2 AND client_id = ?3
-                 ORDER BY epoch DESC, seq DESC LIMIT 1) sent",
-        ))
-        .bind(self.group().as_bytes().as_slice())
-        .bind(self.fixed().sender.as_bytes().as_slice())
-        .bind(self.fixed().client_id.as_bytes().as_slice())
-        .fetch_one(batch.connection())
-        .await
-        .map_err(store_error)?;
-        let moved = batch.own(self.group(), self.fixed().sender);
-        Ok(Memory {
-            sent: entry_if_any(&row)?,
-            own: moved.map_or_else(|| get_u64(&row, "own"), Ok)?,
-        })
+    const fn key(&self) -> SentKey {
+        let Fixed {
+            sender, client_id, ..
+        } = self.fixed();
+        (self.group(), (*sender, *client_id))
     }
-}
-
-fn entry_if_any(row: &SqliteRow) -> Result<Option<Entry>> {
-    use sqlx::Row as _;
-    let epoch: Option<i64> = row.try_get("epoch").map_err(store_error)?;
-    epoch.map(|_| entry(row)).transpose()
 }
 
 #[async_trait]
 impl Write for AppendEvent {
     type Answer = Outcome;
 
+    fn looks_up(&self) -> Option<SentKey> {
+        Some(self.key())
+    }
+
     async fn apply(&self, batch: &mut Batch) -> Result<Outcome> {
-        let head = batch.head(self.group()).await?;
-        let announced = batch.announced(self.group()).await?;
-        let head = match self.check(head, announced) {
+        let group = self.group();
+        batch.know_sent(&[self.key()]).await?;
+        let head = match self.check(batch.head(group), batch.announced(group)) {
             Ok(head) => head,
             Err(refused) => return Ok(refused),
         };
-        let memory = self.memory(batch).await?;
-        if let Some(answer) = self.remembered(&memory, head.pos)? {
+        if let Some(answer) = self.remembered(batch.sent(self.key()), head.pos)? {
             return Ok(answer);
         }
-        let entry = self.next(head, memory.own);
-        if !insert_event(batch, self.group(), &entry).await? {
-            return Err(corrupt("log_heads", "lies below an event"));
-        }
-        batch.set_head(self.group(), head_after(head, &entry));
-        if entry.kind.is_counted() {
-            batch.set_own(self.group(), entry.sender, entry.sender_count);
-        }
-        Ok(Outcome::Appended(Receipt {
+        let entry = self.next(head, batch.own(group, self.fixed().sender));
+        let receipt = Receipt {
             pos: entry.pos,
             message: self.fixed().content.message_id(),
             at: entry.at,
             count: entry.count,
             stored: entry.pos,
-        }))
+        };
+        let head = head_after(head, &entry);
+        batch.append(group, entry, head);
+        Ok(Outcome::Appended(receipt))
     }
 }
 
@@ -191,29 +156,4 @@ fn head_after(head: Head, entry: &Entry) -> Head {
         at: entry.at,
         stored: entry.pos,
     }
-}
-
-/// Writes an event unless one stands at its position; answers whether it was written.
-pub(super) async fn insert_event(batch: &mut Batch, group: GroupId, entry: &Entry) -> Result<bool> {
-    let done = sqlx::query(concat!(
-        "INSERT INTO events (group_id, ",
-        event_columns!(),
-        ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-         ON CONFLICT (group_id, epoch, seq) DO NOTHING",
-    ))
-    .bind(group.as_bytes().as_slice())
-    .bind(int(entry.pos.epoch))
-    .bind(int(entry.pos.seq))
-    .bind(i64::from(entry.kind.code()))
-    .bind(entry.sender.as_bytes().as_slice())
-    .bind(entry.client_id.as_bytes().as_slice())
-    .bind(entry.digest.as_bytes().as_slice())
-    .bind(int(entry.count))
-    .bind(int(entry.sender_count))
-    .bind(entry.at.as_millis())
-    .bind(entry.fixed.as_ref())
-    .execute(batch.connection())
-    .await
-    .map_err(store_error)?;
-    Ok(done.rows_affected() == 1)
 }

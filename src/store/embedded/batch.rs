@@ -1,27 +1,38 @@
-//! One transaction of the writer: a batch of writes, the heads and own totals that they move,
-//! and the groups to ring once they are durable.
+//! One transaction of the writer, and what it knows of the logs that its writes touch: read
+//! together before the first of them, changed in memory, written together before the commit. So
+//! a batch costs a handful of statements however many appends it holds.
 //!
-//! A head is read once and written once in a batch, however many events move it.
+//! In: the writes, which see each other's changes in their order. Out: the groups whose heads
+//! moved, to be rung once the batch is durable.
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, Sqlite, SqliteConnection, Transaction};
+use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::database::{Database, store_error};
-use super::rows::{get_position, get_time, get_u64, int};
+use super::log_rows::{
+    delete_own, insert_events, load_heads, load_sent, write_announced, write_heads, write_own,
+};
+use super::rows::corrupt;
+use crate::model::event::Entry;
 use crate::model::id::{GroupId, Partition, UserId};
 use crate::model::position::Epoch;
 use crate::store::Result;
-use crate::store::log::Head;
+use crate::store::log::{Head, SendKey};
 
-/// The transaction and what it has changed so far.
+/// A send in its group: what the memory of `client_id`s is asked by.
+pub(super) type SentKey = (GroupId, SendKey);
+
+/// The transaction and what it knows.
 pub(super) struct Batch {
     transaction: Transaction<'static, Sqlite>,
     heads: HashMap<GroupId, Option<Head>>,
     announced: HashMap<Partition, Epoch>,
-    moved: HashSet<GroupId>,
+    sent: HashMap<SentKey, Option<Entry>>,
     own: HashMap<(GroupId, UserId), u64>,
+    appended: Vec<(GroupId, Entry)>,
+    moved: HashSet<GroupId>,
+    counted: HashSet<(GroupId, UserId)>,
 }
 
 impl Batch {
@@ -31,69 +42,98 @@ impl Batch {
             transaction: database.begin().await?,
             heads: HashMap::new(),
             announced: HashMap::new(),
-            moved: HashSet::new(),
+            sent: HashMap::new(),
             own: HashMap::new(),
+            appended: Vec::new(),
+            moved: HashSet::new(),
+            counted: HashSet::new(),
         })
     }
 
-    /// The connection, within the transaction.
-    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.transaction
+    /// The connection, within the transaction, with every event of the batch in its table.
+    pub(super) async fn connection(&mut self) -> Result<&mut SqliteConnection> {
+        self.flush_events().await?;
+        Ok(&mut self.transaction)
     }
 
-    /// The head of a log as the batch has moved it; `None` when the log was never opened.
-    pub(super) async fn head(&mut self, group: GroupId) -> Result<Option<Head>> {
-        if !self.heads.contains_key(&group) {
-            self.load(group).await?;
+    /// Reads what is not known yet of these sends and their groups.
+    pub(super) async fn know_sent(&mut self, keys: &[SentKey]) -> Result<()> {
+        let groups: Vec<_> = keys.iter().map(|(group, _)| *group).collect();
+        self.know_heads(&groups).await?;
+        let is_known = |(group, key): &SentKey| {
+            self.sent.contains_key(&(*group, *key)) && self.own.contains_key(&(*group, key.0))
+        };
+        let unknown: Vec<_> = keys.iter().filter(|key| !is_known(key)).copied().collect();
+        if unknown.is_empty() {
+            return Ok(());
         }
-        Ok(self.heads.get(&group).copied().flatten())
-    }
-
-    /// The highest epoch announced to the partition of a group; 0 before the first.
-    pub(super) async fn announced(&mut self, group: GroupId) -> Result<Epoch> {
-        if !self.announced.contains_key(&group.partition()) {
-            self.load(group).await?;
+        let found = load_sent(self.connection().await?, &unknown).await?;
+        for ((group, key), (own, entry)) in unknown.into_iter().zip(found) {
+            self.own.entry((group, key.0)).or_insert(own);
+            self.sent.entry((group, key)).or_insert(entry);
         }
-        let announced = self.announced.get(&group.partition());
-        Ok(announced.copied().unwrap_or_default())
-    }
-
-    /// Reads head and announced epoch together: an append needs both.
-    async fn load(&mut self, group: GroupId) -> Result<()> {
-        let row = sqlx::query(
-            "SELECT h.epoch, h.seq, h.count, h.rights_epoch, h.rights_seq, h.at, a.epoch AS announced
-             FROM (SELECT 1) LEFT JOIN log_heads h ON h.group_id = ?1
-             LEFT JOIN log_announced a ON a.partition = ?2",
-        )
-        .bind(group.as_bytes().as_slice())
-        .bind(i64::from(group.partition().0))
-        .fetch_one(self.connection())
-        .await
-        .map_err(store_error)?;
-        let announced: Option<i64> = row.try_get("announced").map_err(store_error)?;
-        let announced = announced.and_then(|epoch| Epoch::try_from(epoch).ok());
-        self.announced
-            .entry(group.partition())
-            .or_insert(announced.unwrap_or_default());
-        let head = head_if_open(&row)?;
-        self.heads.entry(group).or_insert(head);
         Ok(())
     }
 
-    /// Moves the head of a log; readers are rung after the commit.
+    /// Reads the heads of these groups that are not known yet, and what was announced to their
+    /// partitions.
+    pub(super) async fn know_heads(&mut self, groups: &[GroupId]) -> Result<()> {
+        let unknown: HashSet<_> = groups.iter().copied().collect();
+        let is_unknown = |group: &GroupId| !self.heads.contains_key(group);
+        let unknown: Vec<_> = unknown.into_iter().filter(is_unknown).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let found = load_heads(&mut self.transaction, &unknown).await?;
+        for (group, (head, announced)) in unknown.into_iter().zip(found) {
+            self.heads.insert(group, head);
+            let partition = group.partition();
+            self.announced.entry(partition).or_insert(announced);
+        }
+        Ok(())
+    }
+
+    /// The head of a known log; `None` when it was never opened.
+    pub(super) fn head(&self, group: GroupId) -> Option<Head> {
+        self.heads.get(&group).copied().flatten()
+    }
+
+    /// The highest epoch announced to the partition of a known log; 0 before the first.
+    pub(super) fn announced(&self, group: GroupId) -> Epoch {
+        let announced = self.announced.get(&group.partition());
+        announced.copied().unwrap_or_default()
+    }
+
+    /// The newest event of a known send.
+    pub(super) fn sent(&self, key: SentKey) -> Option<&Entry> {
+        self.sent.get(&key)?.as_ref()
+    }
+
+    /// Messages so far (O) of the sender of a known send.
+    pub(super) fn own(&self, group: GroupId, sender: UserId) -> u64 {
+        self.own.get(&(group, sender)).copied().unwrap_or_default()
+    }
+
+    /// Appends an event, which moves the head, the own total and the memory with it.
+    pub(super) fn append(&mut self, group: GroupId, entry: Entry, head: Head) {
+        let key = (entry.sender, entry.client_id);
+        if entry.kind.is_counted() {
+            self.set_own(group, entry.sender, entry.sender_count);
+        }
+        self.sent.insert((group, key), Some(entry.clone()));
+        self.appended.push((group, entry));
+        self.set_head(group, head);
+    }
+
+    /// Moves the head of a log; its readers are rung after the commit.
     pub(super) fn set_head(&mut self, group: GroupId, head: Head) {
         self.heads.insert(group, Some(head));
         self.moved.insert(group);
     }
 
-    /// The own total of a sender (O), if this batch has moved it.
-    pub(super) fn own(&self, group: GroupId, sender: UserId) -> Option<u64> {
-        self.own.get(&(group, sender)).copied()
-    }
-
-    /// Moves the own total of a sender.
-    pub(super) fn set_own(&mut self, group: GroupId, sender: UserId, total: u64) {
+    fn set_own(&mut self, group: GroupId, sender: UserId, total: u64) {
         self.own.insert((group, sender), total);
+        self.counted.insert((group, sender));
     }
 
     /// Replaces every own total of a group.
@@ -103,11 +143,8 @@ impl Batch {
         totals: &[(UserId, u64)],
     ) -> Result<()> {
         self.own.retain(|(of, _), _| *of != group);
-        sqlx::query("DELETE FROM own_totals WHERE group_id = ?1")
-            .bind(group.as_bytes().as_slice())
-            .execute(self.connection())
-            .await
-            .map_err(store_error)?;
+        self.counted.retain(|(of, _)| *of != group);
+        delete_own(&mut self.transaction, group).await?;
         for (sender, total) in totals {
             self.set_own(group, *sender, *total);
         }
@@ -116,88 +153,39 @@ impl Batch {
 
     /// Announces an epoch to a partition.
     pub(super) async fn announce(&mut self, partition: Partition, epoch: Epoch) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO log_announced (partition, epoch) VALUES (?1, ?2)
-             ON CONFLICT (partition) DO UPDATE SET epoch = excluded.epoch",
-        )
-        .bind(i64::from(partition.0))
-        .bind(int(epoch))
-        .execute(self.connection())
-        .await
-        .map_err(store_error)?;
+        write_announced(&mut self.transaction, partition, epoch).await?;
         self.announced.insert(partition, epoch);
         Ok(())
     }
 
-    /// Writes heads and totals and commits; answers the groups whose heads moved.
-    pub(super) async fn commit(mut self) -> Result<HashSet<GroupId>> {
-        for group in &self.moved {
-            if let Some(head) = self.heads.get(group).copied().flatten() {
-                write_head(&mut self.transaction, *group, head).await?;
-            }
+    async fn flush_events(&mut self) -> Result<()> {
+        let events = std::mem::take(&mut self.appended);
+        let inserted = insert_events(&mut self.transaction, &events).await?;
+        if inserted == events.len() {
+            Ok(())
+        } else {
+            Err(corrupt("log_heads", "lies below an event"))
         }
-        for ((group, sender), total) in &self.own {
-            write_own(&mut self.transaction, *group, *sender, *total).await?;
-        }
+    }
+
+    /// Writes what changed in memory.
+    pub(super) async fn flush(&mut self) -> Result<()> {
+        self.flush_events().await?;
+        let heads = self.moved.iter().filter_map(|group| {
+            let head = self.heads.get(group).copied().flatten();
+            head.map(|head| (*group, head))
+        });
+        write_heads(&mut self.transaction, heads).await?;
+        let own = self.counted.iter().filter_map(|of| {
+            let total = self.own.get(of).copied();
+            total.map(|total| (of.0, of.1, total))
+        });
+        write_own(&mut self.transaction, own).await
+    }
+
+    /// Commits what was flushed; answers the groups whose heads moved.
+    pub(super) async fn commit(self) -> Result<HashSet<GroupId>> {
         self.transaction.commit().await.map_err(store_error)?;
         Ok(self.moved)
     }
-}
-
-async fn write_head(connection: &mut SqliteConnection, group: GroupId, head: Head) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO log_heads (group_id, epoch, seq, count, rights_epoch, rights_seq, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT (group_id) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq,
-             count = excluded.count, rights_epoch = excluded.rights_epoch,
-             rights_seq = excluded.rights_seq, at = excluded.at",
-    )
-    .bind(group.as_bytes().as_slice())
-    .bind(int(head.pos.epoch))
-    .bind(int(head.pos.seq))
-    .bind(int(head.count))
-    .bind(int(head.rights.epoch))
-    .bind(int(head.rights.seq))
-    .bind(head.at.as_millis())
-    .execute(connection)
-    .await
-    .map_err(store_error)?;
-    Ok(())
-}
-
-async fn write_own(
-    connection: &mut SqliteConnection,
-    group: GroupId,
-    sender: UserId,
-    total: u64,
-) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO own_totals (group_id, sender_id, total) VALUES (?1, ?2, ?3)
-         ON CONFLICT (group_id, sender_id) DO UPDATE SET total = excluded.total",
-    )
-    .bind(group.as_bytes().as_slice())
-    .bind(sender.as_bytes().as_slice())
-    .bind(int(total))
-    .execute(connection)
-    .await
-    .map_err(store_error)?;
-    Ok(())
-}
-
-/// The head in the columns of `log_heads`, which are null where the log was never opened.
-fn head_if_open(row: &SqliteRow) -> Result<Option<Head>> {
-    let epoch: Option<i64> = row.try_get("epoch").map_err(store_error)?;
-    epoch.map(|_| head(row)).transpose()
-}
-
-/// The head in the columns of `log_heads`. Everything is stored as soon as it is appended.
-pub(super) fn head(row: &SqliteRow) -> Result<Head> {
-    let pos = get_position(row, "epoch", "seq")?;
-    Ok(Head {
-        pos,
-        count: get_u64(row, "count")?,
-        rights: get_position(row, "rights_epoch", "rights_seq")?,
-        at: get_time(row, "at")?,
-        stored: pos,
-    })
 }

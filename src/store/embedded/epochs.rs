@@ -45,9 +45,14 @@ impl Epochs for EmbeddedEpochs {
         self.writer.run(raise).await
     }
 
-    async fn confirm(&self, partition: Partition, epoch: Epoch) -> Result<bool> {
-        let fence = self.fence(partition).await?;
-        Ok(fence.is_some_and(|fence| fence.epoch == epoch))
+    async fn confirm(&self, fences: &[(Partition, Epoch)]) -> Result<bool> {
+        for (partition, epoch) in fences {
+            let fence = self.fence(*partition).await?;
+            if fence.is_none_or(|fence| fence.epoch != *epoch) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn tables(&self, groups: &[GroupId]) -> Result<Vec<EpochTable>> {
@@ -108,7 +113,7 @@ impl Write for Raise {
     type Answer = Fence;
 
     async fn apply(&self, batch: &mut Batch) -> Result<Fence> {
-        let now = read_fence(batch.connection(), self.partition).await?;
+        let now = read_fence(batch.connection().await?, self.partition).await?;
         match now {
             Some(now) if self.from.as_ref() != Some(&now) => return Ok(now),
             None if self.from.is_some() => {
@@ -124,7 +129,7 @@ impl Write for Raise {
         .bind(i64::from(self.partition.0))
         .bind(int(self.to.epoch))
         .bind(&self.to.history)
-        .execute(batch.connection())
+        .execute(batch.connection().await?)
         .await
         .map_err(store_error)?;
         Ok(self.to.clone())
@@ -144,7 +149,7 @@ impl AddRow {
              ORDER BY epoch DESC LIMIT 1",
         )
         .bind(self.group.as_bytes().as_slice())
-        .fetch_optional(batch.connection())
+        .fetch_optional(batch.connection().await?)
         .await
         .map_err(store_error)?;
         row.as_ref().map(table_row).transpose()
@@ -167,7 +172,7 @@ impl Write for AddRow {
             .bind(int(self.row.epoch))
             .bind(int(self.row.start))
             .bind(int(self.row.count))
-            .execute(batch.connection())
+            .execute(batch.connection().await?)
             .await
             .map_err(store_error)?;
         Ok(true)

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::append::AppendEvent;
-use super::batch::head;
 use super::database::{Database, store_error};
 use super::doorbell::Doorbell;
 use super::events;
+use super::log_rows::head;
 use super::opening::{OpenLog, Prepare, prepared_already};
 use super::rows::{get_group, get_u64, group_list};
 use super::tail::EmbeddedTail;

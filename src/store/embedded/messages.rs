@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use sqlx::SqliteExecutor;
 
-use super::append::insert_event;
 use super::batch::Batch;
 use super::database::{Database, store_error};
 use super::events;
+use super::log_rows::insert_events;
 use super::rows::{
     corrupt, entries, entry, event_columns, get_bytes, get_group, get_position, get_u64, get_user,
     int, limit, position_list,
@@ -244,10 +244,8 @@ impl Write for Insert {
 
     /// What stands at a position stays; then everything is compared with what stands there.
     async fn apply(&self, batch: &mut Batch) -> Result<Vec<Inserted>> {
-        for (group, entry) in &self.entries {
-            insert_event(batch, *group, entry).await?;
-        }
-        let kept = identities(batch.connection(), &self.entries).await?;
+        insert_events(batch.connection().await?, &self.entries).await?;
+        let kept = identities(batch.connection().await?, &self.entries).await?;
         compare_all(&kept, &self.entries).ok_or_else(|| corrupt("events", "lacks a row just kept"))
     }
 }
@@ -275,7 +273,7 @@ impl Write for DeadLetter {
         .bind(int(self.pos.seq))
         .bind(&self.payload)
         .bind(&self.reason)
-        .execute(batch.connection())
+        .execute(batch.connection().await?)
         .await
         .map_err(store_error)?;
         Ok(())

@@ -18,6 +18,7 @@ mod append;
 mod batch;
 mod doorbell;
 mod events;
+mod log_rows;
 mod offsets;
 mod opening;
 mod progress;

@@ -128,7 +128,7 @@ impl SaveOffsets {
         )
         .bind(self.consumer.name())
         .bind(group_list(&self.uneven))
-        .execute(batch.connection())
+        .execute(batch.connection().await?)
         .await
         .map_err(store_error)?;
         self.upsert(
@@ -150,7 +150,7 @@ impl SaveOffsets {
         sqlx::query(query)
             .bind(self.consumer.name())
             .bind(position_list(positions.iter().copied()))
-            .execute(batch.connection())
+            .execute(batch.connection().await?)
             .await
             .map_err(store_error)?;
         Ok(())

@@ -56,15 +56,15 @@ impl Write for Prepare {
     type Answer = Prepared;
 
     async fn apply(&self, batch: &mut Batch) -> Result<Prepared> {
-        let announced = batch.announced(self.group).await?;
+        batch.know_heads(&[self.group]).await?;
+        let announced = batch.announced(self.group);
         if announced > self.epoch {
             return Ok(Prepared::StaleEpoch);
         }
         if announced < self.epoch {
             batch.announce(self.group.partition(), self.epoch).await?;
         }
-        let head = batch.head(self.group).await?;
-        Ok(ready(head.map(|head| head.pos)))
+        Ok(ready(batch.head(self.group).map(|head| head.pos)))
     }
 }
 
@@ -104,9 +104,9 @@ impl Write for OpenLog {
 
     async fn apply(&self, batch: &mut Batch) -> Result<Opened> {
         let group = self.open.group;
-        let head = batch.head(group).await?;
-        let announced = batch.announced(group).await?;
-        if !self.is_as_expected(head, announced) {
+        batch.know_heads(&[group]).await?;
+        let head = batch.head(group);
+        if !self.is_as_expected(head, batch.announced(group)) {
             return Ok(Opened::No);
         }
         if let Some(own) = &self.open.own {

@@ -89,7 +89,7 @@ impl Write for Record {
             if rows != EMPTY {
                 let done = sqlx::query(statement)
                     .bind(rows)
-                    .execute(batch.connection());
+                    .execute(batch.connection().await?);
                 done.await.map_err(store_error)?;
             }
         }

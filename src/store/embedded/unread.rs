@@ -168,10 +168,10 @@ impl Write for MarkRead {
         .bind(int(self.mark.pos.seq))
         .bind(int(self.mark.totals.count))
         .bind(int(self.mark.totals.own))
-        .execute(batch.connection())
+        .execute(batch.connection().await?)
         .await
         .map_err(store_error)?;
-        let now = read_mark(batch.connection(), self.user, self.group).await?;
+        let now = read_mark(batch.connection().await?, self.user, self.group).await?;
         Ok(now.unwrap_or(self.mark))
     }
 }

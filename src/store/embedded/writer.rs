@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::batch::Batch;
+use super::batch::{Batch, SentKey};
 use super::database::{Database, STORE};
 use super::doorbell::Doorbell;
 use crate::lifecycle::Tasks;
@@ -32,7 +32,12 @@ const BATCH_MAX: usize = 256;
 #[async_trait]
 pub(super) trait Write: Send + Sync + 'static {
     /// What the caller is told after the commit.
-    type Answer: Send;
+    type Answer: Send + Sync;
+
+    /// The send that `apply` will ask the memory for, so that a batch can look up all at once.
+    fn looks_up(&self) -> Option<SentKey> {
+        None
+    }
 
     /// Does the write within the batch. An error undoes the whole batch, after which every
     /// write of it is tried alone.
@@ -173,16 +178,22 @@ impl Shared {
     }
 
     async fn commit(&self, jobs: &mut [Box<dyn Job>]) -> std::result::Result<(), Failure> {
-        let mut batch = Batch::begin(&self.database)
-            .await
-            .map_err(Failure::Commit)?;
-        for job in jobs {
-            job.apply(&mut batch).await.map_err(Failure::Apply)?;
-        }
+        let batch = Batch::begin(&self.database).await;
+        let mut batch = batch.map_err(Failure::Commit)?;
+        apply_all(jobs, &mut batch).await.map_err(Failure::Apply)?;
         let rung = batch.commit().await.map_err(Failure::Commit)?;
         self.doorbell.ring(&rung);
         Ok(())
     }
+}
+
+async fn apply_all(jobs: &mut [Box<dyn Job>], batch: &mut Batch) -> Result<()> {
+    let sends: Vec<_> = jobs.iter().filter_map(|job| job.looks_up()).collect();
+    batch.know_sent(&sends).await?;
+    for job in jobs {
+        job.apply(batch).await?;
+    }
+    batch.flush().await
 }
 
 fn settle(jobs: Vec<Box<dyn Job>>, outcome: &std::result::Result<(), Failure>) {
@@ -224,7 +235,9 @@ fn full_text(error: &StoreError) -> String {
 
 /// A write with whoever waits for it, whatever its answer is.
 #[async_trait]
-trait Job: Send {
+trait Job: Send + Sync {
+    fn looks_up(&self) -> Option<SentKey>;
+
     async fn apply(&mut self, batch: &mut Batch) -> Result<()>;
 
     /// Answers the caller, who may be gone.
@@ -240,6 +253,10 @@ struct Pending<W: Write> {
 
 #[async_trait]
 impl<W: Write> Job for Pending<W> {
+    fn looks_up(&self) -> Option<SentKey> {
+        self.write.looks_up()
+    }
+
     async fn apply(&mut self, batch: &mut Batch) -> Result<()> {
         self.answer = Some(self.write.apply(batch).await?);
         Ok(())
@@ -249,5 +266,93 @@ impl<W: Write> Job for Pending<W> {
         let Self { answer, to, .. } = *self;
         let told = committed.map(|()| answer.expect("what was committed was applied before"));
         drop(to.send(told));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::model::client_id::ClientId;
+    use crate::model::id::{GroupId, Partition};
+
+    /// Announces an epoch, unless it is made to fail.
+    struct Announce {
+        epoch: u64,
+        fault: Fault,
+    }
+
+    enum Fault {
+        None,
+        Refused,
+        Panic,
+    }
+
+    #[async_trait]
+    impl Write for Announce {
+        type Answer = u64;
+
+        async fn apply(&self, batch: &mut Batch) -> Result<u64> {
+            batch.announce(Partition(0), self.epoch).await?;
+            match self.fault {
+                Fault::None => Ok(self.epoch),
+                Fault::Refused => Err(unavailable("refused")),
+                Fault::Panic => panic!("a fault of the program"),
+            }
+        }
+    }
+
+    fn announce(epoch: u64, fault: Fault) -> Announce {
+        Announce { epoch, fault }
+    }
+
+    /// A folder that is removed with what is in it.
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    async fn new_writer() -> (Writer, Database, Folder) {
+        let name = format!("qunliu-{}", ClientId::random());
+        let folder = Folder(std::env::temp_dir().join(name));
+        std::fs::create_dir(&folder.0).unwrap();
+        let database = Database::open(&folder.0.join("qunliu.db")).await.unwrap();
+        let doorbell = Arc::new(Doorbell::default());
+        let writer = Writer::new(database.clone(), doorbell, Tasks::default());
+        (writer, database, folder)
+    }
+
+    async fn announced(database: &Database) -> u64 {
+        let mut batch = Batch::begin(database).await.unwrap();
+        let group = GroupId::from_bytes([0; 16]);
+        batch.know_heads(&[group]).await.unwrap();
+        batch.announced(group)
+    }
+
+    #[tokio::test]
+    async fn a_write_that_cannot_be_applied_fails_for_itself_only() {
+        let (writer, database, _folder) = new_writer().await;
+        let held = database.begin().await.unwrap();
+        let first = writer.run(announce(1, Fault::None));
+        let bad = writer.run(announce(9, Fault::Refused));
+        let last = writer.run(announce(2, Fault::None));
+        let release = async { drop(held) };
+        let (first, bad, last, ()) = tokio::join!(first, bad, last, release);
+        assert_eq!((first.unwrap(), last.unwrap()), (1, 2));
+        assert!(bad.unwrap_err().to_string().contains("does not answer"));
+        assert_eq!(announced(&database).await, 2);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_to_those_who_wait_and_stops_no_later_write() {
+        let (writer, database, _folder) = new_writer().await;
+        let failed = writer.run(announce(9, Fault::Panic)).await;
+        assert!(failed.unwrap_err().is_transient());
+        assert_eq!(writer.run(announce(3, Fault::None)).await.unwrap(), 3);
+        assert_eq!(announced(&database).await, 3);
     }
 }

@@ -14,6 +14,8 @@ use qunliu::model::time::Time;
 use qunliu::model::user::User;
 use qunliu::store::directory::{Changed, Directory, NewGroup, NewUser, OutboxRow, Registered};
 
+use crate::support::tables::Fresh;
+
 /// Seconds after the moment at which these tests begin.
 fn at(second: i64) -> Time {
     Time::from_millis(1_764_000_000_000 + second * 1000)
@@ -36,6 +38,14 @@ fn new_user(name: &str) -> NewUser {
         at: at(0),
         first_merchant: (MerchantId::generate(at(0)), "老街面馆".to_owned()),
         refuse_first: false,
+    }
+}
+
+/// One of two handles on the same tables, as two processes have.
+fn handle(directory: &Fresh, number: usize) -> &dyn Directory {
+    match number % 2 {
+        0 => &**directory,
+        _ => directory.other(),
     }
 }
 

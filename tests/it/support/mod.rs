@@ -41,7 +41,7 @@ pub(crate) async fn eventually(deadline: Duration, holds: impl AsyncFn() -> bool
     clippy::disallowed_methods,
     reason = "tests find their services in the environment"
 )]
-fn env(variable: &str) -> Option<String> {
+pub(crate) fn env(variable: &str) -> Option<String> {
     std::env::var(variable)
         .ok()
         .filter(|value| !value.is_empty())

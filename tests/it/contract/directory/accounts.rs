@@ -6,7 +6,7 @@ use qunliu::model::merchant::Merchant;
 use qunliu::model::role::{Role, StaffRole};
 use qunliu::store::directory::{NewUser, Registered};
 
-use super::{account, accounts, add, at, founder, group, new_user};
+use super::{account, accounts, add, at, founder, group, handle, new_user};
 use crate::support::tables::Fresh;
 
 async fn the_first_account_owns_the_first_merchant(directory: Fresh) {
@@ -28,13 +28,10 @@ async fn the_first_account_owns_the_first_merchant(directory: Fresh) {
 
 async fn one_of_many_racing_first_accounts_founds(directory: Fresh) {
     let names: Vec<_> = (0..16).map(|number| format!("user{number}")).collect();
-    let registrations = names.iter().enumerate().map(|(number, name)| {
-        let directory = match number % 2 {
-            0 => &*directory,
-            _ => directory.other(),
-        };
-        directory.register(new_user(name))
-    });
+    let registrations = names
+        .iter()
+        .enumerate()
+        .map(|(number, name)| handle(&directory, number).register(new_user(name)));
     let outcomes = join_all(registrations).await;
     let outcomes: Vec<_> = outcomes.into_iter().map(Result::unwrap).collect();
     let is_first = |outcome: &&Registered| matches!(outcome, Registered::First(_));
