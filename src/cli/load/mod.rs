@@ -30,6 +30,7 @@ pub mod check;
 pub mod report;
 pub mod idle;
 mod progress;
+mod trace;
 mod run;
 
 use std::path::PathBuf;
@@ -78,6 +79,9 @@ pub struct Args {
     /// How long to wait for what is still on its way after the last message, in seconds.
     #[arg(long, default_value_t = 30)]
     pub settle: u64,
+    /// Write the counts to standard error while the run goes on, twenty lines a second.
+    #[arg(long)]
+    pub trace: bool,
     /// Instead: open this many idle sockets and print what one costs the server.
     #[arg(long, requires = "server_pid")]
     pub idle: Option<usize>,

@@ -23,6 +23,7 @@ use super::rest::{Account, Node};
 use super::setup::{self, Impossible, OwnerLogin};
 use super::socket::{Driver, End, Run};
 use super::text::Texts;
+use super::trace;
 use crate::lifecycle::Tasks;
 
 /// How long all clients together may take to connect.
@@ -63,6 +64,9 @@ pub(super) async fn load(args: &Args) -> Result<bool, Impossible> {
         stop: CancellationToken::new(),
     });
     let tasks = Tasks::default();
+    if args.trace {
+        tasks.spawn(trace::trace(Arc::clone(&run)));
+    }
     let clients = spawn_clients(&run, &cast, seed, &tasks);
     let connected = wait_connected(&run).await;
     if connected.is_ok() {
