@@ -10,4 +10,5 @@
 #[macro_use]
 mod contract;
 mod embedded;
+mod flow;
 mod support;

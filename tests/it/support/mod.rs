@@ -2,11 +2,15 @@
 
 pub(crate) mod fixture;
 pub(crate) mod embedded;
+pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod mongo;
+pub(crate) mod node;
+pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod sample;
 pub(crate) mod postgres;
+pub(crate) mod services;
 pub(crate) mod sqlite;
 pub(crate) mod tables;
 

@@ -1,0 +1,3 @@
+//! What the whole product does, one file per behaviour.
+
+mod faults;
