@@ -32,6 +32,7 @@ pub mod report;
 pub mod idle;
 pub mod cpu;
 mod progress;
+mod trace;
 mod run;
 
 use std::path::PathBuf;
@@ -80,6 +81,9 @@ pub struct Args {
     /// How long to wait for what is still on its way after the last message, in seconds.
     #[arg(long, default_value_t = 30)]
     pub settle: u64,
+    /// Write the counts to standard error while the run goes on, twenty lines a second.
+    #[arg(long)]
+    pub trace: bool,
     /// Instead: open this many idle sockets and print what one costs the server.
     #[arg(long, requires = "server_pid")]
     pub idle: Option<usize>,

@@ -24,6 +24,7 @@ use super::rest::{Account, Node};
 use super::setup::{self, Impossible, OwnerLogin};
 use super::socket::{Driver, End, Run};
 use super::text::Texts;
+use super::trace;
 use crate::lifecycle::Tasks;
 
 /// How long all clients together may take to connect.
@@ -67,6 +68,9 @@ pub(super) async fn load(args: &Args) -> Result<bool, Impossible> {
     });
     let tasks = Tasks::default();
     listen_idly(args, &cast, &tasks).await?;
+    if args.trace {
+        tasks.spawn(trace::trace(Arc::clone(&run)));
+    }
     let clients = spawn_clients(&run, &cast, seed, &tasks);
     let connected = wait_connected(&run).await;
     let mut cpu = args.server_pid.map(cpu::used).transpose()?;

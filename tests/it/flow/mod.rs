@@ -6,3 +6,5 @@ mod connections;
 mod groups;
 mod members;
 mod matrix;
+
+mod faults;

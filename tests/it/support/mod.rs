@@ -4,12 +4,16 @@ use std::time::Duration;
 
 pub(crate) mod fixture;
 pub(crate) mod embedded;
+pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod mongo;
+pub(crate) mod node;
+pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod sample;
 pub(crate) mod postgres;
 pub(crate) mod server;
+pub(crate) mod services;
 pub(crate) mod sqlite;
 pub(crate) mod tables;
 
