@@ -15,16 +15,31 @@ use super::service;
 /// Where the tests find MongoDB.
 pub(crate) const VARIABLE: &str = "QUNLIU_TEST_MONGODB";
 
-/// A database of its own.
-struct Database {
-    url: String,
+/// A database of its own, dropped with this.
+pub(crate) struct Database {
+    server: String,
     name: String,
+}
+
+impl Database {
+    /// A name that nobody used, if MongoDB is there.
+    pub(crate) fn new() -> Option<Self> {
+        Some(Self {
+            server: service(VARIABLE)?,
+            name: format!("qunliu_test_{}", Uuid::now_v7().simple()),
+        })
+    }
+
+    /// Its address.
+    pub(crate) fn url(&self) -> String {
+        in_database(&self.server, &self.name)
+    }
 }
 
 impl Drop for Database {
     /// On a thread with a runtime of its own: a drop cannot wait within the test's.
     fn drop(&mut self) {
-        let (url, name) = (self.url.clone(), self.name.clone());
+        let (url, name) = (self.server.clone(), self.name.clone());
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -42,12 +57,8 @@ impl Drop for Database {
 
 /// Fresh stores, if MongoDB is there.
 pub(crate) async fn open() -> Option<(MongoStores, impl Drop + 'static)> {
-    let database = Database {
-        url: service(VARIABLE)?,
-        name: format!("qunliu_test_{}", Uuid::now_v7().simple()),
-    };
-    let url = in_database(&database.url, &database.name);
-    let stores = MongoStores::connect(&url, &Options::default()).await;
+    let database = Database::new()?;
+    let stores = MongoStores::connect(&database.url(), &Options::default()).await;
     Some((stores.unwrap(), database))
 }
 
