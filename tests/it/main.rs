@@ -11,3 +11,5 @@
 mod contract;
 mod embedded;
 mod support;
+mod mongo;
+mod redis;

@@ -1,6 +1,7 @@
 //! The database that all stores of this folder share: every call goes through here, so that each
 //! has a deadline and each failure is classified once.
 
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::{Collection, Database};
 
 use super::failure::{check_reply, classify, duplicates, unavailable};
+use super::key;
+use crate::model::id::GroupId;
 use crate::store::Result;
 
 /// How many statements or documents one command carries at most.
@@ -117,6 +120,27 @@ impl Db {
             found.push(read(cursor.current())?);
         }
         Ok(found)
+    }
+
+    /// What `read` makes of the documents whose `_id` is one of these groups. Only for plain
+    /// collections: a clustered one is read whole for `$in`.
+    pub(super) async fn by_group<T>(
+        &self,
+        collection: &str,
+        groups: impl Iterator<Item = GroupId>,
+        read: impl Fn(&RawDocument) -> Result<(GroupId, T)>,
+    ) -> Result<HashMap<GroupId, T>> {
+        let distinct: BTreeSet<_> = groups.collect();
+        if distinct.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids: Vec<_> = distinct.into_iter().map(key::group).collect();
+        let query = Query::all(doc! { "_id": { "$in": ids } });
+        Ok(self
+            .find(collection, query, read)
+            .await?
+            .into_iter()
+            .collect())
     }
 
     /// Inserts documents, at most [`BATCH_MAX`], in no order; answers the indices of those whose

@@ -67,7 +67,11 @@ impl Talk {
         self.hear(json!({"type": "welcome", "heartbeat_s": 25, "groups": groups.into()}));
     }
 
-    fn hear(&mut self, frame: impl ToString) {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a frame is written where it is heard"
+    )]
+    fn hear(&mut self, frame: Value) {
         self.client.heard(&frame.to_string(), self.now);
         self.collect();
     }
