@@ -25,6 +25,7 @@ pub fn tables(meter: &Meter, findings: &Findings) -> String {
         ("reconnects", meter.reconnects.get()),
         ("epochs told", meter.epochs.get()),
         ("resyncs", meter.resyncs.get()),
+        ("silent holes", meter.holes.get()),
         ("pulls", meter.pulls.get()),
     ];
     let mut text = String::from("| what | count |\n| --- | ---: |\n");
