@@ -115,6 +115,8 @@ pub struct Meter {
     pub epochs: Count,
     /// Queues that overflowed.
     pub resyncs: Count,
+    /// Holes in what was pushed, which no resync told of; a page filled them.
+    pub holes: Count,
     /// Pages asked for.
     pub pulls: Count,
     /// From due to said: how late this generator itself was.

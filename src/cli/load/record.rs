@@ -157,6 +157,7 @@ impl Recorder {
                     .out_of_order
                     .extend(scene.group(group).map(|group| (group, pos)));
             }
+            Note::Hole => meter.holes.add_one(),
             Note::Again => meter.again.add_one(),
             Note::Reconnected => meter.reconnects.add_one(),
             Note::EpochTold => meter.epochs.add_one(),

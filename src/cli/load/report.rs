@@ -26,6 +26,7 @@ pub fn tables(meter: &Meter, findings: &Findings) -> String {
         ("told to go away", meter.goaways.get()),
         ("epochs told", meter.epochs.get()),
         ("resyncs", meter.resyncs.get()),
+        ("silent holes", meter.holes.get()),
         ("pulls", meter.pulls.get()),
     ];
     let mut text = String::from("| what | count |\n| --- | ---: |\n");

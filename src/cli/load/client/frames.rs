@@ -154,6 +154,7 @@ impl Client {
             Push::InOrder => {}
             Push::Doubled => self.note(Note::Doubled(group, pos)),
             Push::OutOfOrder => self.note(Note::OutOfOrder(group, pos)),
+            Push::AfterHole => self.note(Note::Hole),
             Push::Untold => self.fault(format!("{pos} of {group} before its epoch"), now),
         }
     }

@@ -78,6 +78,8 @@ pub enum Note {
     Doubled(GroupId, Position),
     /// A position was pushed after a higher one.
     OutOfOrder(GroupId, Position),
+    /// Events were left out of a push, without a word.
+    Hole,
     /// A welcome on a socket that is not the first one.
     Reconnected,
     /// A later epoch of a group was told.
