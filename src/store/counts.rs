@@ -256,7 +256,9 @@ impl Counts {
         if at.seq == 0 {
             return Ok(Some(ReadMark::default()));
         }
-        let bound = Position::new(table.epoch(), at.seq + 1);
+        // Below the next place of its own epoch: below that of a newer one the log's end comes
+        // first, which may be far above.
+        let bound = Position::new(at.epoch, at.seq + 1);
         let found = self
             .history
             .before(group, &mut table, Some(bound), 1)
