@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::process::{Signal, signal};
-use super::{env, service};
+use super::service;
 
 /// One of the services.
 #[derive(Debug, Clone, Copy)]
