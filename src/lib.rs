@@ -7,6 +7,10 @@
 //! - [`store`]: the boundary to everything that keeps data, one folder for each backend
 //! - [`error`]: why a request failed, free of HTTP
 //! - [`access`]: who may do what
+//! - [`pipeline`]: the write path
+//! - [`egress`]: the push path
+//! - [`ingress`]: everything a client calls
+//! - [`config`], [`server`], [`cli`]: what is set, how it is put together, how it is started
 //! - [`clock`], [`lifecycle`], [`telemetry`]: time, tasks, metrics
 
 pub mod model;
@@ -14,6 +18,12 @@ pub mod protocol;
 pub mod store;
 pub mod error;
 pub mod access;
+pub mod pipeline;
+pub mod egress;
+pub mod ingress;
+pub mod config;
+pub mod server;
+pub mod cli;
 pub mod clock;
 pub mod lifecycle;
 pub mod telemetry;

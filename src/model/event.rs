@@ -63,6 +63,9 @@ pub enum Content {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
     },
+    /// Something was here that could not be kept; it lies among the dead letters. It holds the
+    /// position, so that the log stays dense.
+    Lost {},
 }
 
 /// The kind of an event without its content, small enough to route by.
@@ -80,6 +83,8 @@ pub enum Kind {
     Role,
     /// [`Content::Settings`].
     Settings,
+    /// [`Content::Lost`].
+    Lost,
 }
 
 impl Kind {
@@ -102,6 +107,7 @@ impl Kind {
             Self::Removed => 4,
             Self::Role => 5,
             Self::Settings => 6,
+            Self::Lost => 255,
         }
     }
 
@@ -120,7 +126,7 @@ impl Kind {
     pub const fn changes_rights(self) -> bool {
         match self {
             Self::Left | Self::Removed | Self::Role | Self::Settings => true,
-            Self::Message | Self::Joined => false,
+            Self::Message | Self::Joined | Self::Lost => false,
         }
     }
 
@@ -128,7 +134,7 @@ impl Kind {
     pub const fn changes_membership(self) -> bool {
         match self {
             Self::Joined | Self::Left | Self::Removed | Self::Role => true,
-            Self::Message | Self::Settings => false,
+            Self::Message | Self::Settings | Self::Lost => false,
         }
     }
 }
@@ -143,6 +149,7 @@ impl Content {
             Self::Removed { .. } => Kind::Removed,
             Self::Role { .. } => Kind::Role,
             Self::Settings { .. } => Kind::Settings,
+            Self::Lost {} => Kind::Lost,
         }
     }
 
@@ -154,7 +161,8 @@ impl Content {
             | Self::Left { .. }
             | Self::Removed { .. }
             | Self::Role { .. }
-            | Self::Settings { .. } => None,
+            | Self::Settings { .. }
+            | Self::Lost {} => None,
         }
     }
 

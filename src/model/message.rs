@@ -13,13 +13,41 @@ pub const MENTIONS_MAX: usize = 100;
 
 /// The content of a message. As JSON `{"kind":"text","text":"在吗"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "snake_case", try_from = "AnyBody")]
 pub enum Body {
     /// Plain text.
     Text {
         /// 1 to [`TEXT_CHARS_MAX`] scalars without NUL.
         text: String,
     },
+}
+
+/// The fields of every kind side by side, so that an error of parsing names the exact field
+/// (serde's tagged enums lose the path).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AnyBody {
+    kind: BodyKind,
+    text: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BodyKind {
+    Text,
+}
+
+impl TryFrom<AnyBody> for Body {
+    type Error = &'static str;
+
+    fn try_from(any: AnyBody) -> Result<Self, Self::Error> {
+        match any.kind {
+            BodyKind::Text => any
+                .text
+                .map(|text| Self::Text { text })
+                .ok_or("missing field `text`"),
+        }
+    }
 }
 
 /// Why a body is refused: the field below `body`, and what is wrong with it.

@@ -27,6 +27,11 @@ pub const fn unread(head: Totals, read: Totals) -> u64 {
     all.saturating_sub(head.own.saturating_sub(read.own))
 }
 
+/// What was unread before the newest `newer` messages came, at most all of which were counted.
+pub const fn unread_since(unread: u64, newer: u64) -> u64 {
+    unread.saturating_sub(newer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

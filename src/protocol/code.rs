@@ -3,6 +3,8 @@
 
 use serde::{Serialize, Serializer};
 
+use super::websocket::close::CloseCode;
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $status:literal, $close:expr, $retry:literal,
         $zh:literal, $en:literal;)+) => {
@@ -25,7 +27,7 @@ macro_rules! codes {
             }
 
             /// The WebSocket close code, where a socket is closed for it.
-            pub const fn close_code(self) -> Option<u16> {
+            pub const fn close_code(self) -> Option<CloseCode> {
                 match self { $(Self::$variant => $close,)+ }
             }
 
@@ -49,13 +51,13 @@ macro_rules! codes {
 
 codes! {
     /// A field over its bound, unknown, missing or of the wrong type; an unknown frame type.
-    BadRequest = "bad_request", 400, Some(4400), false,
+    BadRequest = "bad_request", 400, Some(CloseCode::new(4400)), false,
         "请求内容有误", "The request is not valid";
     /// No or wrong credentials.
-    Unauthenticated = "unauthenticated", 401, Some(4401), false,
+    Unauthenticated = "unauthenticated", 401, Some(CloseCode::new(4401)), false,
         "请先登录", "Please log in";
     /// The access token ran out.
-    TokenExpired = "token_expired", 401, Some(4401), true,
+    TokenExpired = "token_expired", 401, Some(CloseCode::new(4401)), true,
         "登录已过期", "The login has expired";
     /// The role does not allow it.
     Forbidden = "forbidden", 403, None, false,
@@ -69,36 +71,41 @@ codes! {
     /// It does not exist, or one may not know of it.
     NotFound = "not_found", 404, None, false,
         "找不到", "Not found";
+    /// The path takes other methods; `Allow` names them.
+    MethodNotAllowed = "method_not_allowed", 405, None, false,
+        "不支持的操作", "This cannot be done here";
     /// It contradicts what is there.
     Conflict = "conflict", 409, None, false,
         "与现有内容冲突", "This conflicts with what is there";
     /// A frame or body over its byte limit.
-    TooLarge = "too_large", 413, Some(1009), false,
+    TooLarge = "too_large", 413, Some(CloseCode::new(1009)), false,
         "内容过大", "The content is too large";
     /// A form of content that is not served.
-    Unsupported = "unsupported", 415, Some(1003), false,
+    Unsupported = "unsupported", 415, Some(CloseCode::new(1003)), false,
         "不支持的内容类型", "This kind of content is not supported";
     /// Too many requests.
-    RateLimited = "rate_limited", 429, Some(4429), true,
+    RateLimited = "rate_limited", 429, Some(CloseCode::new(4429)), true,
         "操作过于频繁", "Too many requests";
     /// The log cannot take it now.
     Busy = "busy", 503, None, true,
         "服务繁忙，请稍后再试", "The service is busy, please try again";
     /// A fault of ours.
-    Internal = "internal", 500, Some(1011), true,
+    Internal = "internal", 500, Some(CloseCode::new(1011)), true,
         "服务出错了", "Something went wrong on our side";
 }
 
 /// Close codes that belong to no error of a request.
 pub mod close {
+    use crate::protocol::websocket::close::CloseCode;
+
     /// The session was revoked; do not come back with it.
-    pub const REVOKED: u16 = 4403;
+    pub const REVOKED: CloseCode = CloseCode::new(4403);
     /// The client did not read for too long.
-    pub const SLOW_READER: u16 = 4408;
+    pub const SLOW_READER: CloseCode = CloseCode::new(4408);
     /// The same device connected again, or one socket too many.
-    pub const REPLACED: u16 = 4409;
+    pub const REPLACED: CloseCode = CloseCode::new(4409);
     /// The server goes away; come back (RFC 6455 7.4.1 with IANA's 1012).
-    pub const RESTART: u16 = 1012;
+    pub const RESTART: CloseCode = CloseCode::new(1012);
 }
 
 impl Serialize for ErrorCode {

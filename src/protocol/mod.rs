@@ -2,4 +2,6 @@
 
 pub mod client;
 pub mod code;
+pub mod json;
 pub mod server;
+pub mod websocket;

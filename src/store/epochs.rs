@@ -3,6 +3,8 @@
 //! Promises, each a case in `tests/it/contract/epochs.rs`:
 //! - [`Epochs::raise`] changes a fence only from exactly the expected one; one of many racing
 //!   callers wins, and all are answered with the fence that then stands.
+//! - A raise from a fence that never stood, when there is none, is an error and writes nothing.
+//! - [`Epochs::confirm`] is a write: what it confirms no other primary can have raised before.
 //! - [`Epochs::add_row`] adds a row only after exactly the expected last row.
 //! - Reads see every write that returned before them, from any process (majority, primary).
 
@@ -35,8 +37,18 @@ pub trait Epochs: Send + Sync {
     /// Compare-and-set: `from` becomes `to`; answers the fence that stands afterwards.
     ///
     /// # Errors
-    /// `Unavailable`: the outcome is unknown; read the fence.
+    /// `Unavailable`: the outcome is unknown; read the fence. `Corrupt`: there is no fence at
+    /// all, although `from` is one.
     async fn raise(&self, partition: Partition, from: Option<&Fence>, to: &Fence) -> Result<Fence>;
+
+    /// Whether all these fences still stand, each as of a moment within this call.
+    /// Asked after the events were kept and before anyone is told `stored` (epochs.md rule 5);
+    /// the table is read after it. A majority write, not a read: a read may be answered by a
+    /// primary that was deposed without knowing it yet.
+    ///
+    /// # Errors
+    /// `Unavailable`: nothing may be concluded; say nothing of `stored`.
+    async fn confirm(&self, fences: &[(Partition, Epoch)]) -> Result<bool>;
 
     /// The tables of `groups`, in their order; an empty one for a group never opened.
     ///

@@ -1,8 +1,8 @@
 //! The history: every event of every group, durably.
 //!
 //! Promises, each a case in `tests/it/contract/messages.rs`:
-//! - Inserting is idempotent by (group, position); a second entry with another digest at a
-//!   position is reported, and the first one stays.
+//! - Inserting is idempotent by (group, position); a second entry at a position, of another
+//!   sender, `client_id` or digest, is reported, and the first one stays.
 //! - What [`Messages::insert`] reported as kept survives the loss of a minority of the store.
 //! - Ranges are ordered by position and hold dead positions too: validity is the reader's to
 //!   check, by the epoch table.
@@ -20,7 +20,8 @@ use crate::model::position::Position;
 pub enum Inserted {
     /// It is kept: newly, or the same was kept before.
     Kept,
-    /// Another entry stands at its position, with another digest.
+    /// Another entry stands at its position: of another sender, `client_id` or digest. The
+    /// digest alone would take two people's "ok" for one.
     Different,
 }
 
@@ -81,8 +82,8 @@ pub trait Messages: Send + Sync {
     /// `Unavailable`.
     async fn find_sent(&self, group: GroupId, key: SendKey, from: Position) -> Result<Vec<Entry>>;
 
-    /// The valid messages of `sender` with `after < pos ≤ upto`, as (position, `sender_count`)
-    /// pairs, ascending; `after` and `upto` bound the work.
+    /// The messages of `sender` with `after < pos ≤ upto`, valid or dead, as (position,
+    /// `sender_count`) pairs, ascending; `after` and `upto` bound the work.
     ///
     /// # Errors
     /// `Unavailable`.

@@ -41,8 +41,9 @@ pub struct Learnt {
     pub heads: Vec<(GroupId, DurableHead)>,
     /// The newest own message of each sender: group, sender, position, `sender_count`.
     pub own: Vec<(GroupId, UserId, Position, u64)>,
-    /// Those who joined: their read mark begins at their `joined` event. The own total is what
-    /// the store holds for the member, since a member may join again.
+    /// Those who joined: their read mark begins at their `joined` event, with C there. The own
+    /// total is what the store and this batch hold for the member below that event, since a
+    /// member may join again.
     pub joined: Vec<(GroupId, UserId, Position, u64)>,
     /// Who was mentioned, where and by whom.
     pub mentions: Vec<(GroupId, UserId, Position, Mention)>,

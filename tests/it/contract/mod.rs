@@ -10,8 +10,8 @@
 //! it asks [`crate::support::service`], which fails instead when `REQUIRE_BACKENDS=1`.
 
 macro_rules! contract {
-    ({ $($backend:ident: $open:path),+ $(,)? }, $cases:tt) => {
-        $( contract!(@backend $backend, $open, $cases); )+
+    ({ $($backend:ident: $open:path),* $(,)? }, $cases:tt) => {
+        $( contract!(@backend $backend, $open, $cases); )*
     };
     (@backend $backend:ident, $open:path, [$($case:ident),+ $(,)?]) => {
         mod $backend {
@@ -28,5 +28,9 @@ macro_rules! contract {
 }
 
 pub(crate) mod consumers;
+mod epochs;
 pub(crate) mod log;
+mod messages;
 pub(crate) mod signals;
+mod unread;
+mod directory;

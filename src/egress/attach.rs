@@ -1,0 +1,330 @@
+//! A socket arrives, joins a group, follows a group: in this order, so that nothing falls between
+//! what it missed and what is pushed to it.
+//!
+//! 1. Its pushes are held back.
+//! 2. Its user listens to the groups.
+//! 3. The membership is read again: a removal in between is seen by this read or by the tail.
+//! 4. Where each group is pushed up to now is the head it is told.
+//! 5. What it missed up to there is sent, then what was held back above there.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::group::LocalUser;
+use super::hub::Hub;
+use super::overview::{GroupView, Overview};
+use super::recovery::{Recovery, Resume, Resumed};
+use super::socket::Socket;
+use crate::error::{Error, Result};
+use crate::model::group::Membership;
+use crate::model::id::{GroupId, UserId};
+use crate::model::position::Position;
+use crate::model::unread::unread_since;
+use crate::protocol::client::{CURSORS_MAX, Level};
+use crate::protocol::server::{GroupNow, GroupWelcome, ServerFrame, Verdict, events};
+use crate::store::counts::{Count, Counts};
+use crate::store::directory::Directory;
+
+/// Events in one frame of a resume.
+const FRAME_EVENTS: usize = 100;
+
+/// Brings sockets into the hub.
+#[derive(Clone)]
+pub struct Attach {
+    hub: Arc<Hub>,
+    recovery: Recovery,
+    directory: Arc<dyn Directory>,
+    counts: Counts,
+    overview: Overview,
+}
+
+/// Leaves the hub when dropped, however the session ends.
+pub struct Attached {
+    hub: Arc<Hub>,
+    socket: Arc<Socket>,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.hub.leave(&self.socket);
+    }
+}
+
+/// The groups of an arriving socket, ready to be told.
+pub struct Arrival {
+    /// What becomes of each group; those with a cursor first.
+    pub groups: Vec<GroupWelcome>,
+    resumed: Vec<Resumed>,
+    heads: HashMap<GroupId, Position>,
+}
+
+impl Attach {
+    /// Attaches to this hub.
+    pub fn new(
+        hub: Arc<Hub>,
+        recovery: Recovery,
+        directory: Arc<dyn Directory>,
+        counts: Counts,
+        overview: Overview,
+    ) -> Self {
+        Self {
+            hub,
+            recovery,
+            directory,
+            counts,
+            overview,
+        }
+    }
+
+    /// Registers a socket, whose pushes are held back; dropping the answer takes it out again.
+    pub fn enter(&self, socket: &Arc<Socket>) -> Attached {
+        self.hub.enter(socket);
+        Attached {
+            hub: Arc::clone(&self.hub),
+            socket: Arc::clone(socket),
+        }
+    }
+
+    /// Works out the welcome of an entered socket.
+    ///
+    /// # Errors
+    /// A store does not answer; the socket is still entered and holds its pushes back.
+    pub async fn arrive(
+        &self,
+        socket: &Socket,
+        cursors: &HashMap<GroupId, Position>,
+    ) -> Result<Arrival> {
+        let user = self.local(socket.caller.user)?;
+        let _turn = user.turn.lock().await;
+        let memberships = self.listen(&user).await?;
+        let wanted: Vec<(GroupId, Option<Position>)> = memberships
+            .keys()
+            .map(|group| (*group, cursors.get(group).copied()))
+            .collect();
+        let mut arrival = self.resume(&user, &memberships, &wanted).await?;
+        let lost = cursors
+            .keys()
+            .filter(|group| !memberships.contains_key(group));
+        arrival.groups.extend(lost.map(|group| gone(*group)));
+        Ok(arrival)
+    }
+
+    /// Listens to all of a user's groups, and answers those that still are after listening began.
+    async fn listen(&self, user: &Arc<LocalUser>) -> Result<HashMap<GroupId, Membership>> {
+        let before = self.memberships(user.id).await?;
+        let groups: Vec<GroupId> = before.keys().copied().collect();
+        for (group, reached) in self.hub.know(&groups).await? {
+            self.hub.join(user, group, reached);
+        }
+        let after = self.memberships(user.id).await?;
+        for group in groups.iter().filter(|group| !after.contains_key(group)) {
+            self.hub.part(user, *group);
+        }
+        let listening: HashSet<GroupId> = groups.into_iter().collect();
+        Ok(after
+            .into_iter()
+            .filter(|(group, _)| listening.contains(group))
+            .collect())
+    }
+
+    async fn memberships(&self, user: UserId) -> Result<HashMap<GroupId, Membership>> {
+        let groups = self.directory.groups_of(user).await?;
+        Ok(groups
+            .into_iter()
+            .map(|(group, membership)| (group.id, membership))
+            .collect())
+    }
+
+    /// Follows groups at a level, from cursors: the `follow` frame. Pushes are held back until
+    /// [`Attach::deliver`].
+    ///
+    /// # Errors
+    /// A store does not answer.
+    pub async fn follow(
+        &self,
+        socket: &Socket,
+        groups: &HashMap<GroupId, Option<Position>>,
+        level: Level,
+    ) -> Result<Arrival> {
+        let user = self.local(socket.caller.user)?;
+        let _turn = user.turn.lock().await;
+        socket.hold();
+        let memberships = self.listen(&user).await?;
+        let (own, foreign): (Vec<_>, Vec<_>) = groups
+            .iter()
+            .partition(|(group, _)| memberships.contains_key(group));
+        own.iter()
+            .for_each(|(group, _)| socket.set_level(**group, level));
+        let cursor =
+            |cursor: &Option<Position>| (level == Level::Full).then_some(*cursor).flatten();
+        let wanted: Vec<_> = own
+            .iter()
+            .map(|(group, at)| (**group, cursor(at)))
+            .collect();
+        let mut arrival = self.resume(&user, &memberships, &wanted).await?;
+        arrival
+            .groups
+            .extend(foreign.iter().map(|(group, _)| gone(**group)));
+        Ok(arrival)
+    }
+
+    /// Verdicts and states for `wanted`, which the user listens to.
+    async fn resume(
+        &self,
+        user: &LocalUser,
+        memberships: &HashMap<GroupId, Membership>,
+        wanted: &[(GroupId, Option<Position>)],
+    ) -> Result<Arrival> {
+        let groups: Vec<GroupId> = wanted.iter().map(|(group, _)| *group).collect();
+        let counts = self.counts.of(user.id, &groups).await?;
+        let mut arrival = Arrival {
+            groups: Vec::new(),
+            resumed: Vec::new(),
+            heads: HashMap::new(),
+        };
+        let mut resumes = Vec::with_capacity(groups.len());
+        let mut states = Vec::with_capacity(groups.len());
+        let mut active_at = Vec::with_capacity(groups.len());
+        for ((group, cursor), count) in wanted.iter().zip(counts) {
+            let Some(membership) = memberships.get(group) else {
+                continue;
+            };
+            let Some(local) = self.hub.group(*group) else {
+                continue;
+            };
+            let reached = local.reached();
+            arrival.heads.insert(*group, reached.pos);
+            states.push(state(membership, &count, reached.pos, reached.count));
+            let visible_after = visible_after(membership);
+            active_at.push(count.head.at);
+            resumes.push(Resume {
+                group: *group,
+                cursor: *cursor,
+                visible_after,
+                reached,
+            });
+        }
+        let mut order: Vec<usize> = (0..resumes.len()).collect();
+        order.sort_by_key(|index| (resumes[*index].cursor.is_none(), Reverse(active_at[*index])));
+        let sorted: Vec<Resume> = order.iter().map(|index| resumes[*index].clone()).collect();
+        let mut resumed = self.recovery.resume(&sorted).await?;
+        for (resumed, index) in resumed.iter_mut().zip(order) {
+            arrival.groups.push(welcome(resumed, states[index]));
+        }
+        arrival.resumed = resumed;
+        Ok(arrival)
+    }
+
+    /// Sends what was missed, then what was held back. The welcome was sent before.
+    pub fn deliver(&self, socket: &Socket, arrival: &Arrival) {
+        for resumed in &arrival.resumed {
+            for piece in resumed.missed.chunks(FRAME_EVENTS) {
+                socket.send_text(&events(resumed.group, piece));
+            }
+        }
+        socket.release(&arrival.heads);
+    }
+
+    /// A user became a member: the user's sockets are told, and listen from there.
+    ///
+    /// # Errors
+    /// A store does not answer.
+    pub async fn joined(&self, user: UserId, group: GroupId) -> Result<()> {
+        let Some(user) = self.hub.user(user) else {
+            return Ok(());
+        };
+        let _turn = user.turn.lock().await;
+        let sockets = user.sockets();
+        let listens = self
+            .hub
+            .group(group)
+            .is_some_and(|local| local.has(user.id));
+        if listens || sockets.is_empty() {
+            return Ok(());
+        }
+        sockets.iter().for_each(|socket| socket.hold());
+        let told = self.tell_joined(&user, group, &sockets).await;
+        let heads = told.as_ref().map_or_else(|_| HashMap::new(), Clone::clone);
+        sockets.iter().for_each(|socket| socket.release(&heads));
+        told.map(|_| ())
+    }
+
+    async fn tell_joined(
+        &self,
+        user: &Arc<LocalUser>,
+        group: GroupId,
+        sockets: &[Arc<Socket>],
+    ) -> Result<HashMap<GroupId, Position>> {
+        for (group, reached) in self.hub.know(&[group]).await? {
+            self.hub.join(user, group, reached);
+        }
+        let Some(local) = self.hub.group(group) else {
+            return Ok(HashMap::new());
+        };
+        let head = local.reached().pos;
+        let overview = self.overview.of(user.id, Some(&[group])).await?;
+        let Some(mut state) = overview.into_iter().next() else {
+            self.hub.part(user, group);
+            return Ok(HashMap::new());
+        };
+        state.head = head;
+        let view =
+            serde_json::value::to_raw_value(&GroupView::of(&state)).map_err(Error::internal)?;
+        for socket in sockets {
+            socket.send(&ServerFrame::Joined { group: &view });
+        }
+        Ok(HashMap::from([(group, head)]))
+    }
+
+    fn local(&self, user: UserId) -> Result<Arc<LocalUser>> {
+        self.hub
+            .user(user)
+            .ok_or_else(|| Error::internal("a session outlived its socket"))
+    }
+}
+
+/// The position below the own `joined` event.
+fn visible_after(membership: &Membership) -> Position {
+    membership.joined.map_or(Position::START, |pos| {
+        Position::new(pos.epoch, pos.seq.saturating_sub(1))
+    })
+}
+
+/// What the member is at where pushing begins: counts as of then, not as of the log's newest.
+fn state(membership: &Membership, count: &Count, head: Position, count_there: u64) -> GroupNow {
+    let newer = count.head.count.saturating_sub(count_there);
+    GroupNow {
+        head,
+        stored: count.head.stored.min(head),
+        unread: unread_since(count.unread, newer),
+        mentions: count.mentions,
+        role: membership.role,
+    }
+}
+
+fn welcome(resumed: &Resumed, state: GroupNow) -> GroupWelcome {
+    GroupWelcome {
+        group: resumed.group,
+        verdict: resumed.verdict,
+        rows: resumed.rows.clone(),
+        pull: resumed.pull,
+        state: Some(state),
+    }
+}
+
+const fn gone(group: GroupId) -> GroupWelcome {
+    GroupWelcome {
+        group,
+        verdict: Verdict::Gone,
+        rows: Vec::new(),
+        pull: false,
+        state: None,
+    }
+}
+
+/// The welcome's groups in pieces of at most [`CURSORS_MAX`].
+pub fn pieces(groups: &[GroupWelcome]) -> (&[GroupWelcome], std::slice::Chunks<'_, GroupWelcome>) {
+    let (first, rest) = groups.split_at(groups.len().min(CURSORS_MAX));
+    (first, rest.chunks(CURSORS_MAX))
+}

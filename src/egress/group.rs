@@ -1,0 +1,164 @@
+//! One group that somebody on this node listens to: how far it was pushed, and to whom.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Mutex as Turn;
+
+use super::socket::Socket;
+use crate::model::epoch::EpochTable;
+use crate::model::event::Entry;
+use crate::model::id::{GroupId, UserId};
+use crate::model::position::Position;
+
+/// A user with at least one socket on this node.
+pub struct LocalUser {
+    /// Who.
+    pub id: UserId,
+    /// One arrival, joining or following at a time, so that none misses the other's groups.
+    pub turn: Turn<()>,
+    sockets: Mutex<Vec<Arc<Socket>>>,
+    groups: Mutex<Vec<GroupId>>,
+}
+
+impl LocalUser {
+    /// A user without sockets yet.
+    pub fn new(id: UserId) -> Self {
+        Self {
+            id,
+            turn: Turn::default(),
+            sockets: Mutex::default(),
+            groups: Mutex::default(),
+        }
+    }
+
+    /// The sockets, oldest first.
+    pub fn sockets(&self) -> Vec<Arc<Socket>> {
+        lock(&self.sockets).clone()
+    }
+
+    /// Calls `each` for every socket, without copying the list.
+    pub fn for_each_socket(&self, mut each: impl FnMut(&Socket)) {
+        lock(&self.sockets).iter().for_each(|socket| each(socket));
+    }
+
+    /// Adds a socket and takes out those it replaces: of the same device, and the oldest above
+    /// `max`.
+    pub fn add(&self, socket: Arc<Socket>, max: usize) -> Vec<Arc<Socket>> {
+        let mut sockets = lock(&self.sockets);
+        let (mut replaced, mut kept): (Vec<_>, Vec<_>) = sockets
+            .drain(..)
+            .partition(|other| other.device == socket.device);
+        kept.push(socket);
+        let over = kept.len().saturating_sub(max.max(1));
+        replaced.extend(kept.drain(..over));
+        *sockets = kept;
+        replaced
+    }
+
+    /// Takes a socket out; answers whether any is left.
+    pub fn remove(&self, socket: &Socket) -> bool {
+        let mut sockets = lock(&self.sockets);
+        sockets.retain(|other| other.id != socket.id);
+        !sockets.is_empty()
+    }
+
+    /// Notes a group that the user listens to; answers whether it is new.
+    pub fn note(&self, group: GroupId) -> bool {
+        let mut groups = lock(&self.groups);
+        let new = !groups.contains(&group);
+        if new {
+            groups.push(group);
+        }
+        new
+    }
+
+    /// Forgets a group.
+    pub fn unnote(&self, group: GroupId) {
+        lock(&self.groups).retain(|other| *other != group);
+    }
+
+    /// The groups noted, which are forgotten.
+    pub fn take_groups(&self) -> Vec<GroupId> {
+        std::mem::take(&mut lock(&self.groups))
+    }
+}
+
+/// The users of a group who are on this node; shared, so that pushing needs no lock.
+pub type Listeners = Arc<Vec<Arc<LocalUser>>>;
+
+/// How far a group was pushed on this node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reached {
+    /// The last event that was pushed, or the head when listening began.
+    pub pos: Position,
+    /// Messages up to there (C).
+    pub count: u64,
+    /// The epochs that its listeners were told.
+    pub table: EpochTable,
+}
+
+/// A group with listeners on this node.
+pub struct LocalGroup {
+    /// The group.
+    pub id: GroupId,
+    state: Mutex<(Reached, Listeners)>,
+}
+
+impl LocalGroup {
+    /// A group pushed up to `reached`, without listeners.
+    pub fn new(id: GroupId, reached: Reached) -> Self {
+        Self {
+            id,
+            state: Mutex::new((reached, Listeners::default())),
+        }
+    }
+
+    /// How far it was pushed.
+    pub fn reached(&self) -> Reached {
+        self.state().0.clone()
+    }
+
+    /// Changes how far it was pushed, and answers who is to be told. Whoever listens from then on
+    /// begins behind it.
+    pub fn advance(&self, change: impl FnOnce(&mut Reached)) -> Listeners {
+        let mut state = self.state();
+        change(&mut state.0);
+        Arc::clone(&state.1)
+    }
+
+    /// Moves behind an event that is about to be pushed.
+    pub fn advance_to(&self, entry: &Entry) -> Listeners {
+        self.advance(|reached| {
+            reached.pos = entry.pos;
+            reached.count = entry.count;
+        })
+    }
+
+    /// Adds a listener.
+    pub fn add(&self, user: Arc<LocalUser>) {
+        let mut state = self.state();
+        if !state.1.iter().any(|other| other.id == user.id) {
+            Arc::make_mut(&mut state.1).push(user);
+        }
+    }
+
+    /// Whether this user listens.
+    pub fn has(&self, user: UserId) -> bool {
+        self.state().1.iter().any(|other| other.id == user)
+    }
+
+    /// Takes a listener out; answers whether any is left.
+    pub fn remove(&self, user: UserId) -> bool {
+        let mut state = self.state();
+        Arc::make_mut(&mut state.1).retain(|other| other.id != user);
+        !state.1.is_empty()
+    }
+
+    fn state(&self) -> MutexGuard<'_, (Reached, Listeners)> {
+        lock(&self.state)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

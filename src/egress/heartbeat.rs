@@ -1,0 +1,89 @@
+//! Signs of life in both directions, without a timer for each connection: one task goes round all
+//! sockets once in a heartbeat, a slice of them every second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::hub::Hub;
+use super::socket::Socket;
+use crate::clock::Clock;
+use crate::model::time::Time;
+use crate::protocol::code::{ErrorCode, close};
+use crate::protocol::server::ServerFrame;
+use crate::protocol::websocket::encode::ping_frame;
+
+/// How often lagging and head-following sockets are looked at, and a slice gets its heartbeat.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long an expired authorisation is borne, in milliseconds (protocol.md, "WebSocket").
+const EXPIRY_GRACE_MS: i64 = 60_000;
+
+/// Beats for all sockets of a hub.
+pub struct Heartbeat {
+    /// The sockets.
+    pub hub: Arc<Hub>,
+    /// Tells when authorisations end.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Heartbeat {
+    /// Runs until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            self.beat().await;
+        }
+    }
+
+    async fn beat(&self) {
+        let period = self.hub.options.heartbeat_s.max(1);
+        let (now_s, now) = (self.hub.now_s(), self.clock.now());
+        for socket in self.hub.sockets() {
+            self.look_after(&socket, now);
+            let moved = socket.take_moved();
+            if !moved.is_empty() {
+                self.tell_moved(&socket, &moved).await;
+            }
+            if socket.id % period == now_s % period {
+                self.beat_for(&socket, now_s);
+            }
+        }
+    }
+
+    /// What may not wait for the socket's turn.
+    fn look_after(&self, socket: &Socket, now: Time) {
+        if socket.is_lagging() {
+            socket.catch_up();
+        }
+        let stuck = socket.queue.oldest_since().map(|since| since.elapsed());
+        if stuck.is_some_and(|stuck| stuck.as_secs() >= self.hub.options.slow_reader_s) {
+            socket.close(close::SLOW_READER, "slow reader");
+        }
+        if now.as_millis() > socket.authorised_until() + EXPIRY_GRACE_MS
+            && let Some(code) = ErrorCode::TokenExpired.close_code()
+        {
+            socket.close(code, ErrorCode::TokenExpired.name());
+        }
+    }
+
+    async fn tell_moved(&self, socket: &Socket, moved: &[crate::model::id::GroupId]) {
+        match self.hub.heads_for(socket.caller.user, moved).await {
+            Ok(heads) => socket.send(&ServerFrame::Heads { heads: &heads }),
+            Err(error) => tracing::debug!(%error, "heads are told later"),
+        }
+    }
+
+    /// A sign of life, and a look for the client's: two missed pings end the connection.
+    fn beat_for(&self, socket: &Socket, now_s: u64) {
+        let misses = now_s.saturating_sub(socket.seen_s());
+        if misses > 2 * self.hub.options.heartbeat_s + 2 {
+            socket.queue.abort();
+            return;
+        }
+        socket.send(&ServerFrame::Heads { heads: &[] });
+        socket.send_raw(&ping_frame(b""));
+    }
+}

@@ -1,0 +1,245 @@
+//! Who listens to what on this node: group → local users → their sockets. Knows no group without
+//! a listener, and tells the tail which groups to follow.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Options;
+use super::group::{LocalGroup, LocalUser, Reached};
+use super::socket::{Socket, SocketId};
+use crate::model::id::{GroupId, UserId};
+use crate::model::position::{Epoch, Position};
+use crate::protocol::code::close;
+use crate::protocol::server::ServerFrame;
+use crate::store::Result;
+use crate::store::counts::{Count, Counts};
+use crate::store::epochs::Epochs;
+use crate::telemetry::Metrics;
+
+/// The listeners of this node.
+pub struct Hub {
+    /// The bounds of this folder.
+    pub options: Options,
+    pub(super) counts: Counts,
+    pub(super) epochs: Arc<dyn Epochs>,
+    pub(super) metrics: Metrics,
+    groups: Mutex<HashMap<GroupId, Arc<LocalGroup>>>,
+    users: Mutex<HashMap<UserId, Arc<LocalUser>>>,
+    sockets: Mutex<HashMap<SocketId, Arc<Socket>>>,
+    wanted: Mutex<HashMap<GroupId, Option<Position>>>,
+    changed: Notify,
+    next_socket: AtomicU64,
+    started: Instant,
+}
+
+impl Hub {
+    /// A hub without listeners.
+    pub fn new(
+        options: Options,
+        counts: Counts,
+        epochs: Arc<dyn Epochs>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            options,
+            counts,
+            epochs,
+            metrics,
+            groups: Mutex::default(),
+            users: Mutex::default(),
+            sockets: Mutex::default(),
+            wanted: Mutex::default(),
+            changed: Notify::new(),
+            next_socket: AtomicU64::new(1),
+            started: Instant::now(),
+        }
+    }
+
+    /// A number for a new socket.
+    pub fn next_socket_id(&self) -> SocketId {
+        self.next_socket.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Seconds since the hub was made: the clock of signs of life.
+    pub fn now_s(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+
+    /// A local user.
+    pub fn user(&self, id: UserId) -> Option<Arc<LocalUser>> {
+        lock(&self.users).get(&id).cloned()
+    }
+
+    /// All local users.
+    pub fn users(&self) -> Vec<Arc<LocalUser>> {
+        lock(&self.users).values().cloned().collect()
+    }
+
+    /// All sockets.
+    pub fn sockets(&self) -> Vec<Arc<Socket>> {
+        lock(&self.sockets).values().cloned().collect()
+    }
+
+    /// A group with local listeners.
+    pub fn group(&self, id: GroupId) -> Option<Arc<LocalGroup>> {
+        lock(&self.groups).get(&id).cloned()
+    }
+
+    /// The epoch of a group that a socket was told, if it can be relied on.
+    pub fn told(&self, socket: &Socket, group: GroupId) -> Option<Epoch> {
+        let epoch = self.group(group)?.reached().table.epoch();
+        (!socket.lags_in(group)).then_some(epoch)
+    }
+
+    /// Registers a socket; those that it replaces are closed with 4409.
+    pub(super) fn enter(&self, socket: &Arc<Socket>) -> Arc<LocalUser> {
+        let id = socket.caller.user;
+        lock(&self.sockets).insert(socket.id, Arc::clone(socket));
+        let mut users = lock(&self.users);
+        let user = users
+            .entry(id)
+            .or_insert_with(|| Arc::new(LocalUser::new(id)));
+        let user = Arc::clone(user);
+        let replaced = user.add(Arc::clone(socket), self.options.sockets_per_user);
+        drop(users);
+        for old in replaced {
+            old.close(close::REPLACED, "replaced by a newer socket");
+        }
+        user
+    }
+
+    /// Forgets a socket, and with the last one its user.
+    pub fn leave(&self, socket: &Socket) {
+        lock(&self.sockets).remove(&socket.id);
+        let mut users = lock(&self.users);
+        let Some(user) = users.get(&socket.caller.user).cloned() else {
+            return;
+        };
+        if user.remove(socket) {
+            return;
+        }
+        users.remove(&user.id);
+        let mut groups = lock(&self.groups);
+        for group in user.take_groups() {
+            self.remove_listener(&mut groups, group, user.id);
+        }
+    }
+
+    /// Makes a user listen to a group that [`Hub::know`] answered.
+    pub(super) fn join(&self, user: &Arc<LocalUser>, group: GroupId, reached: Reached) {
+        let mut groups = lock(&self.groups);
+        let local = groups.entry(group).or_insert_with(|| {
+            self.want(group, Some(reached.pos));
+            self.metrics.groups_tailed.inc();
+            Arc::new(LocalGroup::new(group, reached))
+        });
+        if user.note(group) {
+            local.add(Arc::clone(user));
+        }
+    }
+
+    /// Ends a user's listening; the client is told when the membership is `gone`.
+    pub(super) fn part(&self, user: &LocalUser, group: GroupId) {
+        let mut groups = lock(&self.groups);
+        self.remove_listener(&mut groups, group, user.id);
+        drop(groups);
+        user.unnote(group);
+        user.for_each_socket(|socket| socket.forget(group));
+    }
+
+    /// As [`Hub::part`], and tells the user's sockets.
+    pub(super) fn expel(&self, user: UserId, group: GroupId) {
+        let Some(user) = self.user(user) else { return };
+        self.part(&user, group);
+        user.for_each_socket(|socket| socket.send(&ServerFrame::Gone { group }));
+    }
+
+    fn remove_listener(
+        &self,
+        groups: &mut HashMap<GroupId, Arc<LocalGroup>>,
+        group: GroupId,
+        user: UserId,
+    ) {
+        let empty = groups.get(&group).is_some_and(|local| !local.remove(user));
+        if empty && groups.remove(&group).is_some() {
+            self.want(group, None);
+            self.metrics.groups_tailed.dec();
+        }
+    }
+
+    /// Where listening to `groups` would begin: where the group is, if somebody listens already,
+    /// else its head and epoch table as they are now.
+    ///
+    /// # Errors
+    /// A store does not answer.
+    pub(super) async fn know(&self, groups: &[GroupId]) -> Result<Vec<(GroupId, Reached)>> {
+        let known = |group: &GroupId| self.group(*group).map(|local| (*group, local.reached()));
+        let mut found: HashMap<GroupId, Reached> = groups.iter().filter_map(known).collect();
+        let fresh: Vec<_> = groups
+            .iter()
+            .copied()
+            .filter(|g| !found.contains_key(g))
+            .collect();
+        if !fresh.is_empty() {
+            // The head first: an epoch that begins after it is told by the tail.
+            let heads = self.counts.heads_of(&fresh).await?;
+            let tables = self.epochs.tables(&fresh).await?;
+            for ((group, head), table) in fresh.into_iter().zip(heads).zip(tables) {
+                let pos = table.clamp(head.pos);
+                found.insert(
+                    group,
+                    Reached {
+                        pos,
+                        count: head.count,
+                        table,
+                    },
+                );
+            }
+        }
+        Ok(groups
+            .iter()
+            .filter_map(|group| Some((*group, found.remove(group)?)))
+            .collect())
+    }
+
+    /// What `groups` are at for a user, as the `heads` frame tells it.
+    ///
+    /// # Errors
+    /// A store does not answer.
+    pub async fn heads_for(
+        &self,
+        user: UserId,
+        groups: &[GroupId],
+    ) -> Result<Vec<(GroupId, Position, u64, u64)>> {
+        let counts = self.counts.of(user, groups).await?;
+        let told = |(group, count): (&GroupId, Count)| {
+            (*group, count.head.pos, count.unread, count.mentions)
+        };
+        Ok(groups.iter().zip(counts).map(told).collect())
+    }
+
+    fn want(&self, group: GroupId, after: Option<Position>) {
+        lock(&self.wanted).insert(group, after);
+        self.changed.notify_one();
+    }
+
+    /// What the tail is to follow (from a position) or to leave since the last call; waits until
+    /// there is something. Cancel safe.
+    pub(super) async fn wanted(&self) -> HashMap<GroupId, Option<Position>> {
+        loop {
+            let wanted = std::mem::take(&mut *lock(&self.wanted));
+            if !wanted.is_empty() {
+                return wanted;
+            }
+            self.changed.notified().await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,41 @@
+//! The push path: from the log to the sockets.
+//!
+//! The [`tail`] reads what is appended to the groups that somebody here listens to, encodes it
+//! once, and the [`hub`] hands the same frame to every socket. What a socket missed is worked out
+//! in [`recovery`]; who waits for `stored` is known to [`receipts`]. Never decides who may do
+//! what: a user's groups come from the directory, and an event that ends a membership ends the
+//! pushing behind it.
+
+pub mod hub; // who listens to what on this node
+pub mod group; // one group that somebody here listens to
+pub mod socket; // one client, as the push path sees it
+pub mod tail; // from the log to the hub
+pub mod attach; // a socket arrives, joins, follows
+pub mod recovery; // what a socket missed
+pub mod receipts; // who waits for `stored`
+pub mod nudges; // signals from other nodes
+pub mod heartbeat; // signs of life in both directions
+pub mod overview; // a user's groups with heads, counts and last messages
+pub mod send_queue; // what one connection still has to be sent
+mod outlet; // its socket and its backlog, under the queue's lock
+mod backlog; // the frames that the socket did not take at once
+
+/// Options of this folder.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Seconds between heartbeats; a client that saw nothing for 2.2 times as long reconnects.
+    pub heartbeat_s: u64,
+    /// Bytes that a socket's queue holds at most before pushes are dropped and `resync` is sent.
+    pub queue_bytes_max: usize,
+    /// Seconds a socket may take nothing at all before it is closed with 4408.
+    pub slow_reader_s: u64,
+    /// Missed events sent to one resuming socket at most, over all its groups.
+    pub resume_events_max: usize,
+    /// Missed bytes sent to one resuming socket at most, over all its groups.
+    pub resume_bytes_max: usize,
+    /// Sockets of one user on this node; one more closes the oldest with 4409. Stands in
+    /// `[limits]`.
+    #[serde(skip)]
+    pub sockets_per_user: usize,
+}

@@ -1,0 +1,156 @@
+//! What a socket missed: a verdict for each cursor, and the missed events within the bounds of a
+//! resume (protocol.md, "Resume and gaps"). Never a silent part.
+
+use std::sync::Arc;
+
+use super::group::Reached;
+use super::hub::Hub;
+use crate::model::event::Entry;
+use crate::model::id::GroupId;
+use crate::model::position::{Epoch, Position, Seq};
+use crate::protocol::server::{Verdict, told};
+use crate::store::Result;
+use crate::store::history::History;
+
+/// A group to be resumed.
+#[derive(Debug, Clone)]
+pub struct Resume {
+    /// The group.
+    pub group: GroupId,
+    /// The last position that the client holds; `None` for none, which begins at the head.
+    pub cursor: Option<Position>,
+    /// Nothing at or below this position may be seen.
+    pub visible_after: Position,
+    /// Where pushing begins.
+    pub reached: Reached,
+}
+
+/// What becomes of a cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumed {
+    /// The group.
+    pub group: GroupId,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// With [`Verdict::Epoch`]: what the client is to apply.
+    pub rows: Vec<(Epoch, Seq)>,
+    /// With [`Verdict::Epoch`]: the missed events are too many.
+    pub pull: bool,
+    /// The missed events, dense up to where pushing begins.
+    pub missed: Vec<Entry>,
+}
+
+/// Reads what sockets missed.
+#[derive(Clone)]
+pub struct Recovery {
+    hub: Arc<Hub>,
+    history: History,
+}
+
+/// What is left of the bounds of one resume.
+struct Budget {
+    events: usize,
+    bytes: usize,
+}
+
+impl Recovery {
+    /// Recovery from this history, within the hub's bounds.
+    pub fn new(hub: Arc<Hub>, history: History) -> Self {
+        Self { hub, history }
+    }
+
+    /// Verdicts for `resumes`, in their order, which decides whose events fit.
+    ///
+    /// # Errors
+    /// A store does not answer.
+    pub async fn resume(&self, resumes: &[Resume]) -> Result<Vec<Resumed>> {
+        let options = &self.hub.options;
+        let mut budget = Budget {
+            events: options.resume_events_max,
+            bytes: options.resume_bytes_max,
+        };
+        let mut resumed = Vec::with_capacity(resumes.len());
+        for resume in resumes {
+            resumed.push(self.one(resume, &mut budget).await?);
+        }
+        Ok(resumed)
+    }
+
+    async fn one(&self, resume: &Resume, budget: &mut Budget) -> Result<Resumed> {
+        let table = &resume.reached.table;
+        let Some(cursor) = resume.cursor else {
+            return Ok(verdict(resume, Vec::new(), Some(vec![])));
+        };
+        let rows: Vec<_> = table.above(cursor.epoch.max(1)).map(told).collect();
+        let rows = if cursor == Position::START {
+            Vec::new()
+        } else {
+            rows
+        };
+        let held = table.clamp(cursor).max_seq(resume.visible_after);
+        let head = resume.reached.pos;
+        if held.seq >= head.seq {
+            // Above the head: this node may lag behind the log; the client pulls.
+            let above = held.seq > head.seq;
+            return Ok(verdict(resume, rows, (!above).then(Vec::new)));
+        }
+        let missed = usize::try_from(head.seq - held.seq).unwrap_or(usize::MAX);
+        if missed > budget.events {
+            return Ok(verdict(resume, rows, None));
+        }
+        let found = self.read(resume.group, resume, held, missed).await?;
+        let bytes = found
+            .iter()
+            .map(|entry| entry.fixed.len() + 64)
+            .sum::<usize>();
+        if found.len() < missed || bytes > budget.bytes {
+            return Ok(verdict(resume, rows, None));
+        }
+        budget.events -= missed;
+        budget.bytes -= bytes;
+        Ok(verdict(resume, rows, Some(found)))
+    }
+
+    /// Up to `count` events above `held`; fewer when the stores do not have them all now.
+    async fn read(
+        &self,
+        group: GroupId,
+        resume: &Resume,
+        held: Position,
+        count: usize,
+    ) -> Result<Vec<Entry>> {
+        let mut table = resume.reached.table.clone();
+        let upto = Some(resume.reached.pos);
+        self.history
+            .after(group, &mut table, held, upto, count)
+            .await
+    }
+}
+
+trait MaxSeq {
+    fn max_seq(self, other: Self) -> Self;
+}
+
+impl MaxSeq for Position {
+    /// Of two valid positions of one log the one with the higher seq is the later one.
+    fn max_seq(self, other: Self) -> Self {
+        if other.seq > self.seq { other } else { self }
+    }
+}
+
+/// The verdict on one group; `missed` is `None` when they are too many.
+fn verdict(resume: &Resume, rows: Vec<(Epoch, Seq)>, missed: Option<Vec<Entry>>) -> Resumed {
+    let pull = missed.is_none();
+    let verdict = match (rows.is_empty(), pull) {
+        (false, _) => Verdict::Epoch,
+        (true, true) => Verdict::Pull,
+        (true, false) => Verdict::Ok,
+    };
+    Resumed {
+        group: resume.group,
+        pull: pull && verdict == Verdict::Epoch,
+        verdict,
+        rows,
+        missed: missed.unwrap_or_default(),
+    }
+}

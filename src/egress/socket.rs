@@ -1,0 +1,315 @@
+//! One client, as the push path sees it: its queue, and what it is owed.
+//!
+//! A push that does not fit is not queued: the group is noted as lagging, and once the queue is
+//! empty the client is told by `resync` which events to pull. While a socket arrives its pushes
+//! are held back, so that the events it missed come first.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::send_queue::{Pushed, SendQueue, Unsent};
+use crate::access::Caller;
+use crate::model::id::GroupId;
+use crate::model::position::{Epoch, Position, Seq};
+use crate::protocol::client::Level;
+use crate::protocol::server::ServerFrame;
+use crate::protocol::websocket::close::{CloseCode, CloseReason};
+use crate::protocol::websocket::encode::{close_frame, text_frame};
+use crate::telemetry::Metrics;
+
+/// The number of a socket on this node; never used twice.
+pub type SocketId = u64;
+
+/// One connected client that said `hello`.
+pub struct Socket {
+    /// Its number.
+    pub id: SocketId,
+    /// Who it is.
+    pub caller: Caller,
+    /// Which tab or installation it is.
+    pub device: String,
+    /// What it is still to be sent.
+    pub queue: std::sync::Arc<SendQueue>,
+    metrics: Metrics,
+    flow: Mutex<Flow>,
+    /// When anything was last received, in seconds of the hub's clock.
+    seen_s: AtomicU64,
+    /// When the authorisation ends, in milliseconds since the Unix epoch.
+    authorised_until: AtomicI64,
+}
+
+/// What a socket is owed beside its queue.
+#[derive(Default)]
+struct Flow {
+    held: Option<Held>,
+    lagging: BTreeMap<GroupId, Lag>,
+    levels: HashMap<GroupId, Level>,
+    moved: BTreeSet<GroupId>,
+}
+
+/// Pushes held back while the socket arrives.
+#[derive(Default)]
+struct Held {
+    pushes: Vec<Push>,
+    bytes: usize,
+}
+
+/// Pushes of one group that were dropped.
+struct Lag {
+    from: Position,
+    head: Position,
+    rows: Vec<(Epoch, Seq)>,
+}
+
+/// Events of one group in one frame.
+#[derive(Debug, Clone)]
+pub struct Push {
+    /// The group.
+    pub group: GroupId,
+    /// The position before the first event.
+    pub from: Position,
+    /// The last event.
+    pub last: Position,
+    /// The frame, shared by all sockets.
+    pub frame: Bytes,
+}
+
+impl Socket {
+    /// A socket that holds its pushes back until [`Socket::release`].
+    pub fn arriving(
+        id: SocketId,
+        caller: Caller,
+        device: String,
+        queue: std::sync::Arc<SendQueue>,
+        authorised_until: i64,
+        metrics: Metrics,
+    ) -> Self {
+        let flow = Flow {
+            held: Some(Held::default()),
+            ..Flow::default()
+        };
+        Self {
+            id,
+            caller,
+            device,
+            queue,
+            metrics,
+            flow: Mutex::new(flow),
+            seen_s: AtomicU64::new(u64::MAX),
+            authorised_until: AtomicI64::new(authorised_until),
+        }
+    }
+
+    /// Sends a frame that answers or concerns this client alone. A client that lets even these
+    /// pile up does not read, and is closed.
+    pub fn send(&self, frame: &ServerFrame<'_>) {
+        self.send_text(&frame.encode());
+    }
+
+    /// As [`Socket::send`], for a frame that is encoded already.
+    pub fn send_text(&self, text: &[u8]) {
+        self.send_raw(&text_frame(text));
+    }
+
+    /// As [`Socket::send`], for a frame with its WebSocket header.
+    pub fn send_raw(&self, frame: &Bytes) {
+        match self.queue.push(frame) {
+            Pushed::Sent | Pushed::Queued => self.metrics.frames_sent.inc(),
+            Pushed::Full => self.close(crate::protocol::code::close::SLOW_READER, "slow reader"),
+            Pushed::Closed => {}
+        }
+    }
+
+    /// Pushes events, in order.
+    pub fn push(&self, push: &Push) {
+        let mut flow = self.flow();
+        match flow.levels.get(&push.group) {
+            None | Some(Level::Full) => self.push_at(&mut flow, push, self.queue_room()),
+            Some(Level::Head) => drop(flow.moved.insert(push.group)),
+            Some(Level::None) => {}
+        }
+    }
+
+    fn push_at(&self, flow: &mut Flow, push: &Push, held_bytes_max: usize) {
+        if let Some(lag) = flow.lagging.get_mut(&push.group) {
+            lag.head = push.last;
+            return;
+        }
+        if let Some(held) = &mut flow.held {
+            if held.bytes + push.frame.len() <= held_bytes_max {
+                held.bytes += push.frame.len();
+                held.pushes.push(push.clone());
+                return;
+            }
+        } else {
+            match self.queue.push(&push.frame) {
+                Pushed::Sent | Pushed::Queued => return self.metrics.frames_sent.inc(),
+                Pushed::Closed => return,
+                Pushed::Full => {}
+            }
+        }
+        self.metrics.socket_overflows.inc();
+        let lag = Lag {
+            from: push.from,
+            head: push.last,
+            rows: Vec::new(),
+        };
+        flow.lagging.insert(push.group, lag);
+    }
+
+    /// What may be held back: as much as the queue takes.
+    fn queue_room(&self) -> usize {
+        self.queue.bytes_max()
+    }
+
+    /// Tells epochs of a group before any event of theirs; never dropped, but told late with the
+    /// `resync` when the queue is full.
+    pub fn tell_epochs(&self, group: GroupId, rows: &[(Epoch, Seq)]) {
+        let mut flow = self.flow();
+        let frame = epoch_frame(group, rows);
+        let full = flow.held.is_none() && self.queue.push(&frame) == Pushed::Full;
+        if let Some(lag) = flow.lagging.get_mut(&group) {
+            lag.rows.extend_from_slice(rows);
+        } else if let Some(held) = &mut flow.held {
+            let last = Position::new(u64::MAX, u64::MAX);
+            held.pushes.push(Push {
+                group,
+                from: Position::START,
+                last,
+                frame,
+            });
+        } else if full {
+            let from = Position::START;
+            let rows = rows.to_vec();
+            flow.lagging.insert(
+                group,
+                Lag {
+                    from,
+                    head: from,
+                    rows,
+                },
+            );
+        }
+    }
+
+    /// Holds pushes back again, while a group is added.
+    pub fn hold(&self) {
+        self.flow().held.get_or_insert_default();
+    }
+
+    /// Sends what was held back, less what the client was told to have: pushes up to `heads`.
+    pub fn release(&self, heads: &HashMap<GroupId, Position>) {
+        let mut flow = self.flow();
+        let held = flow.held.take().unwrap_or_default();
+        for push in held.pushes {
+            let known = heads
+                .get(&push.group)
+                .is_some_and(|head| push.last <= *head);
+            if !known {
+                self.push_at(&mut flow, &push, 0);
+            }
+        }
+        for (group, head) in heads {
+            // Dropped pushes that the client was told to have are no longer owed.
+            flow.lagging
+                .retain(|lagging, lag| lagging != group || lag.head > *head);
+        }
+    }
+
+    /// Whether dropped pushes are owed a `resync`.
+    pub fn is_lagging(&self) -> bool {
+        !self.flow().lagging.is_empty()
+    }
+
+    /// Whether pushes of this group were dropped and the client was not told yet.
+    pub fn lags_in(&self, group: GroupId) -> bool {
+        self.flow().lagging.contains_key(&group)
+    }
+
+    /// Tells the client of dropped pushes, once its queue is empty.
+    pub fn catch_up(&self) {
+        let mut flow = self.flow();
+        while flow.held.is_none() && self.queue.is_idle() {
+            let Some((group, lag)) = flow.lagging.pop_first() else {
+                return;
+            };
+            if !lag.rows.is_empty() {
+                self.send_raw(&epoch_frame(group, &lag.rows));
+            }
+            let (from, head) = (lag.from, lag.head);
+            self.send(&ServerFrame::Resync { group, from, head });
+        }
+    }
+
+    /// Sets how much of a group is pushed.
+    pub fn set_level(&self, group: GroupId, level: Level) {
+        let mut flow = self.flow();
+        match level {
+            Level::Full => drop(flow.levels.remove(&group)),
+            Level::Head | Level::None => drop(flow.levels.insert(group, level)),
+        }
+    }
+
+    /// The groups followed by head alone that moved since the last call.
+    pub fn take_moved(&self) -> Vec<GroupId> {
+        std::mem::take(&mut self.flow().moved).into_iter().collect()
+    }
+
+    /// Forgets a group that the client left.
+    pub fn forget(&self, group: GroupId) {
+        let mut flow = self.flow();
+        flow.lagging.remove(&group);
+        flow.levels.remove(&group);
+        flow.moved.remove(&group);
+    }
+
+    /// Closes with one of our codes; what is queued is dropped.
+    pub fn close(&self, code: CloseCode, reason: &str) {
+        self.close_with(code, reason, Unsent::Discard);
+    }
+
+    /// Closes with one of our codes.
+    pub fn close_with(&self, code: CloseCode, reason: &str, unsent: Unsent) {
+        if self.queue.is_closed() {
+            return;
+        }
+        self.metrics
+            .sockets_closed
+            .with_label_values(&[&code.get().to_string()])
+            .inc();
+        self.queue
+            .close(&close_frame(Some(CloseReason { code, reason })), unsent);
+    }
+
+    /// Notes a sign of life at this second of the hub's clock.
+    pub fn note_seen(&self, now_s: u64) {
+        self.seen_s.store(now_s, Ordering::Relaxed);
+    }
+
+    /// When anything was last received; `u64::MAX` before the first note.
+    pub fn seen_s(&self) -> u64 {
+        self.seen_s.load(Ordering::Relaxed)
+    }
+
+    /// Renews the authorisation up to this moment, in milliseconds since the Unix epoch.
+    pub fn authorise_until(&self, millis: i64) {
+        self.authorised_until.store(millis, Ordering::Relaxed);
+    }
+
+    /// When the authorisation ends, in milliseconds since the Unix epoch.
+    pub fn authorised_until(&self) -> i64 {
+        self.authorised_until.load(Ordering::Relaxed)
+    }
+
+    fn flow(&self) -> MutexGuard<'_, Flow> {
+        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn epoch_frame(group: GroupId, rows: &[(Epoch, Seq)]) -> Bytes {
+    let groups = BTreeMap::from([(group, rows.to_vec())]);
+    text_frame(&ServerFrame::Epoch { groups: &groups }.encode())
+}

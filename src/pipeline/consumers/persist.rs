@@ -1,0 +1,291 @@
+//! Writes events to the message store, moves the stored watermark, and says `stored`
+//! (epochs.md rule 5: insert, contiguity, fence, table, in this order).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::Handler;
+use crate::clock::Clock;
+use crate::model::client_id::ClientId;
+use crate::model::epoch::EpochTable;
+use crate::model::event::{Content, Entry, Fixed, Kind};
+use crate::model::id::{GroupId, Partition, UserId};
+use crate::model::position::{Epoch, Position};
+use crate::model::time::Time;
+use crate::pipeline::fences::Fences;
+use crate::pipeline::reopen::Reopener;
+use crate::store::consumers::{Consumer, Delivery};
+use crate::store::epochs::Epochs;
+use crate::store::history::History;
+use crate::store::log::Log;
+use crate::store::messages::{Inserted, Messages};
+use crate::store::signals::{Signal, Signals};
+use crate::store::{Result, StoreError};
+use crate::telemetry::Metrics;
+
+/// How many groups' watermarks are remembered; a forgotten one is read again.
+const REMEMBERED_MAX: usize = 100_000;
+
+/// The stores that persisting touches.
+#[derive(Clone)]
+pub struct Stores {
+    /// Where the watermark lives.
+    pub log: Arc<dyn Log>,
+    /// Where events go.
+    pub messages: Arc<dyn Messages>,
+    /// What decides which of them count.
+    pub epochs: Arc<dyn Epochs>,
+    /// Who waits for `stored`.
+    pub signals: Arc<dyn Signals>,
+    /// Reads both.
+    pub history: History,
+    /// The fences as this node knows them.
+    pub fences: Arc<Fences>,
+    /// Opens groups whose fence moved on.
+    pub reopener: Arc<Reopener>,
+}
+
+/// The consumer `persist`.
+pub struct Persist {
+    stores: Stores,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    remembered: Mutex<HashMap<GroupId, Known>>,
+}
+
+/// A watermark, and the table by which it was said.
+#[derive(Clone)]
+struct Known {
+    stored: Position,
+    table: EpochTable,
+}
+
+type Batch = Vec<(GroupId, Entry)>;
+
+impl Persist {
+    /// A persister into these stores.
+    pub fn new(stores: Stores, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        Self {
+            stores,
+            clock,
+            metrics,
+            remembered: Mutex::default(),
+        }
+    }
+
+    /// Inserts the entries durably.
+    async fn insert(&self, batch: &Batch) -> Result<()> {
+        let outcomes = self.stores.messages.insert(batch).await?;
+        let clash = batch
+            .iter()
+            .zip(outcomes)
+            .find(|(_, done)| *done == Inserted::Different);
+        match clash {
+            None => Ok(()),
+            Some(((group, entry), _)) => Err(StoreError::Corrupt {
+                store: "messages",
+                what: format!("two events at {} of {group}", entry.pos),
+            }),
+        }
+    }
+
+    /// Moves the watermarks of the groups whose events were just inserted, and tells who waits.
+    async fn advance(&self, positions: &BTreeMap<GroupId, Vec<Position>>) -> Result<()> {
+        let mut reached = Vec::with_capacity(positions.len());
+        for (group, stored) in positions {
+            reached.push((*group, self.contiguous(*group, stored).await?));
+        }
+        let groups: Vec<GroupId> = positions.keys().copied().collect();
+        let fences = self.confirm(&groups).await?;
+        let tables = self.stores.epochs.tables(&groups).await?;
+        let mut marks = Vec::with_capacity(groups.len());
+        for ((group, pos), table) in reached.into_iter().zip(tables) {
+            let Some(epoch) = fences.get(&group.partition()).copied() else {
+                continue;
+            };
+            if table.epoch() < epoch {
+                // Nothing may be said before the group is open again; opening says it.
+                self.stores.reopener.reopen(group, epoch).await?;
+            } else if table.is_valid(pos) {
+                marks.push((group, Known { stored: pos, table }));
+            }
+        }
+        self.say(marks).await
+    }
+
+    /// The highest position up to which everything valid is stored. The usual batch continues
+    /// right after the last watermark and needs no look at a store.
+    async fn contiguous(&self, group: GroupId, stored: &[Position]) -> Result<Position> {
+        let newest = stored.last().map_or(0, |pos| pos.epoch);
+        let Known {
+            stored: floor,
+            table,
+        } = self.known(group, newest).await?;
+        let mut reached = floor;
+        for pos in stored
+            .iter()
+            .filter(|pos| table.is_valid(**pos) && pos.seq > floor.seq)
+        {
+            if pos.seq != reached.seq + 1 {
+                return self.stores.history.contiguous(group, &table, floor).await;
+            }
+            reached = *pos;
+        }
+        Ok(reached)
+    }
+
+    /// A watermark that stands, with a table that knows `epoch`.
+    async fn known(&self, group: GroupId, epoch: Epoch) -> Result<Known> {
+        let known = self.remembered().get(&group).cloned();
+        if let Some(known) = known.filter(|known| known.table.epoch() >= epoch) {
+            return Ok(known);
+        }
+        let table = self.stores.history.table(group).await?;
+        let heads = self.stores.log.heads(&[group], None).await?;
+        let head = heads.into_iter().next().flatten();
+        let stored = head
+            .map(|(head, _)| head.stored)
+            .filter(|pos| table.is_valid(*pos));
+        Ok(Known {
+            stored: stored.unwrap_or_default(),
+            table,
+        })
+    }
+
+    /// The epochs of the partitions whose fence stands, asked after the inserts.
+    async fn confirm(&self, groups: &[GroupId]) -> Result<HashMap<Partition, Epoch>> {
+        let partitions: BTreeSet<Partition> = groups.iter().map(GroupId::partition).collect();
+        let mut fences = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            fences.push((partition, self.stores.fences.get(partition).await?.epoch));
+        }
+        if self.stores.epochs.confirm(&fences).await? {
+            return Ok(fences.into_iter().collect());
+        }
+        let mut standing = HashMap::new();
+        for (partition, _) in fences {
+            let epoch = self.stores.fences.read(partition).await?.epoch;
+            if self.stores.epochs.confirm(&[(partition, epoch)]).await? {
+                standing.insert(partition, epoch);
+            }
+        }
+        Ok(standing)
+    }
+
+    async fn say(&self, known: Vec<(GroupId, Known)>) -> Result<()> {
+        let marks: Vec<_> = known
+            .iter()
+            .map(|(group, known)| (*group, known.stored))
+            .collect();
+        self.stores.log.set_stored(&marks).await?;
+        let signals: Vec<_> = marks
+            .iter()
+            .map(|(g, pos)| Signal::Stored(*g, *pos))
+            .collect();
+        if let Err(error) = self.stores.signals.publish(&signals).await {
+            tracing::debug!(%error, "senders learn of the watermark later");
+        }
+        let mut remembered = self.remembered();
+        if remembered.len() > REMEMBERED_MAX {
+            remembered.clear();
+        }
+        remembered.extend(known);
+        Ok(())
+    }
+
+    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<GroupId, Known>> {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn observe(&self, batch: &Batch) {
+        let now = self.clock.now().as_millis();
+        for (_, entry) in batch {
+            let delay = std::time::Duration::from_millis(
+                u64::try_from(now - entry.at.as_millis()).unwrap_or(0),
+            );
+            self.metrics.stored_seconds.observe(delay.as_secs_f64());
+        }
+    }
+}
+
+#[async_trait]
+impl Handler for Persist {
+    fn consumer(&self) -> Consumer {
+        Consumer::Persist
+    }
+
+    async fn handle(&self, batch: &[Delivery]) -> Result<()> {
+        let entries = readable(batch)?;
+        self.insert(&entries).await?;
+        let mut positions: BTreeMap<GroupId, Vec<Position>> = BTreeMap::new();
+        for (group, entry) in &entries {
+            positions.entry(*group).or_default().push(entry.pos);
+        }
+        self.advance(&positions).await?;
+        self.observe(&entries);
+        Ok(())
+    }
+
+    /// Keeps the letter, and a placeholder in its position, so that the watermark can pass.
+    async fn bury(&self, letter: &Delivery, reason: &str) -> Result<()> {
+        let payload = letter.entry.as_ref().map_or(&[][..], |entry| &entry.fixed);
+        let messages = &self.stores.messages;
+        let name = Consumer::Persist.name();
+        messages
+            .keep_dead_letter(name, letter.group, letter.pos, payload, reason)
+            .await?;
+        let before = messages
+            .range_back(letter.group, Some(letter.pos), 1)
+            .await?;
+        let count = match &letter.entry {
+            Ok(entry) => entry.count,
+            Err(_) => before.first().map_or(0, |entry| entry.count),
+        };
+        let placeholder = placeholder(letter, count, self.clock.now());
+        // Another event at this position stays: it then is what the position says.
+        messages.insert(&[(letter.group, placeholder)]).await?;
+        self.advance(&BTreeMap::from([(letter.group, vec![letter.pos])]))
+            .await
+    }
+}
+
+/// The entries of a batch.
+///
+/// # Errors
+/// `Corrupt` for the first that cannot be read.
+pub(super) fn readable(batch: &[Delivery]) -> Result<Batch> {
+    let read = |delivery: &Delivery| match &delivery.entry {
+        Ok(entry) => Ok((delivery.group, entry.clone())),
+        Err(what) => Err(StoreError::Corrupt {
+            store: "log",
+            what: what.clone(),
+        }),
+    };
+    batch.iter().map(read).collect()
+}
+
+fn placeholder(letter: &Delivery, count: u64, now: Time) -> Entry {
+    let nobody = UserId::from_bytes([0; 16]);
+    let mut key = letter.pos.to_bytes();
+    key.iter_mut()
+        .zip(letter.group.as_bytes())
+        .for_each(|(byte, salt)| *byte ^= salt);
+    let client_id = ClientId::from_bytes(key);
+    let fixed = Fixed {
+        client_id,
+        sender: nobody,
+        at: now,
+        content: Content::Lost {},
+    };
+    let draft = crate::model::event::Draft {
+        group: letter.group,
+        fixed,
+    };
+    let entry = draft.into_entry(letter.pos, count, 0);
+    debug_assert_eq!(entry.kind, Kind::Lost, "a placeholder is of its own kind");
+    entry
+}

@@ -1,0 +1,109 @@
+//! Carries decided changes of membership from the directory to the logs: one transaction decides
+//! and writes an outbox row, then the event is appended under the row's id, then the row is
+//! marked (dataflow.md, "One append"). A sweeper finishes what a crash left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::append::{Appender, Attempt, Placed, Request};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::model::event::{Draft, Fixed};
+use crate::model::time::Time;
+use crate::store::directory::{Directory, OutboxRow};
+use crate::store::log::Receipt;
+
+/// How often the sweeper looks.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// A row younger than this is still in the hands of the request that decided it.
+const GRACE_MS: i64 = 5_000;
+
+/// Rows carried in one sweep.
+const SWEEP_ROWS: u32 = 200;
+
+/// Appends outbox rows.
+#[derive(Clone)]
+pub struct Outbox {
+    directory: Arc<dyn Directory>,
+    appender: Arc<Appender>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Outbox {
+    /// An outbox of this directory.
+    pub fn new(
+        directory: Arc<dyn Directory>,
+        appender: Arc<Appender>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            directory,
+            appender,
+            clock,
+        }
+    }
+
+    /// Appends rows in their order and marks each; answers where they stand.
+    ///
+    /// # Errors
+    /// The log or the directory does not answer. The change is decided all the same, and the
+    /// sweeper will finish it.
+    pub async fn append(&self, rows: &[OutboxRow]) -> Result<Vec<Receipt>> {
+        let mut receipts = Vec::with_capacity(rows.len());
+        for row in rows {
+            receipts.push(self.append_one(row).await?);
+        }
+        Ok(receipts)
+    }
+
+    async fn append_one(&self, row: &OutboxRow) -> Result<Receipt> {
+        let fixed = Fixed {
+            client_id: row.id,
+            sender: row.actor,
+            at: row.at,
+            content: row.content.clone(),
+        };
+        let draft = Draft {
+            group: row.group,
+            fixed,
+        };
+        let request = Request {
+            draft,
+            rights: None,
+            attempt: Attempt::Unknown,
+        };
+        let receipt = match self.appender.append(&request).await? {
+            Placed::New(receipt) | Placed::Repeat(receipt) => receipt,
+            Placed::RightsChanged(_) => {
+                return Err(Error::internal(
+                    "an append without a permit was refused for rights",
+                ));
+            }
+        };
+        self.directory.mark_appended(row.id, receipt.pos).await?;
+        Ok(receipt)
+    }
+
+    /// Carries what is due, again and again until `stop`.
+    pub async fn sweep(self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(SWEEP);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            if let Err(error) = self.sweep_once().await {
+                tracing::warn!(%error, "outbox rows wait for the next sweep");
+            }
+        }
+    }
+
+    async fn sweep_once(&self) -> Result<()> {
+        let before = Time::from_millis(self.clock.now().as_millis() - GRACE_MS);
+        let rows = self.directory.due(before, SWEEP_ROWS).await?;
+        if !rows.is_empty() {
+            tracing::info!(rows = rows.len(), "finishing changes that a crash left");
+        }
+        self.append(&rows).await.map(|_| ())
+    }
+}

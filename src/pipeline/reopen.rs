@@ -1,0 +1,256 @@
+//! Opens a group's log under the epoch of its partition's fence (epochs.md rule 4): for a new
+//! group, after a restart of the log, after a loss. For commands and consumers alike.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::fences::Fences;
+use crate::model::epoch::{EpochTable, Row};
+use crate::model::id::{GroupId, UserId};
+use crate::model::position::{Epoch, Position};
+use crate::model::time::Time;
+use crate::store::Result;
+use crate::store::epochs::{Epochs, Fence};
+use crate::store::history::History;
+use crate::store::log::{Log, Open, Opened, Prepared};
+use crate::telemetry::Metrics;
+
+/// How long another opener of the same group may take before its epoch is passed over.
+const OPENER_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// How often an opening by somebody else is looked for.
+const OPENER_POLL: Duration = Duration::from_millis(50);
+
+/// Events read at a time when totals are counted anew.
+const STEP: usize = 256;
+
+/// Groups that this node opens at the same time at most share one of this many turns.
+const TURNS: usize = 64;
+
+/// Opens logs, one group at a time.
+pub struct Reopener {
+    log: Arc<dyn Log>,
+    epochs: Arc<dyn Epochs>,
+    history: History,
+    fences: Arc<Fences>,
+    metrics: Metrics,
+    turns: Vec<Mutex<()>>,
+}
+
+/// What the store says about where the log goes on.
+struct Plan {
+    table: EpochTable,
+    row: Row,
+    at: Time,
+    stored: Position,
+    own: Option<Vec<(UserId, u64)>>,
+}
+
+/// What the log itself says of the group.
+#[derive(Clone, Copy)]
+struct Found {
+    top: Option<Position>,
+    remembers: bool,
+}
+
+impl Reopener {
+    /// An opener over these stores.
+    pub fn new(
+        log: Arc<dyn Log>,
+        epochs: Arc<dyn Epochs>,
+        history: History,
+        fences: Arc<Fences>,
+        metrics: Metrics,
+    ) -> Self {
+        let turns = (0..TURNS).map(|_| Mutex::default()).collect();
+        Self {
+            log,
+            epochs,
+            history,
+            fences,
+            metrics,
+            turns,
+        }
+    }
+
+    /// Opens the group's log under the fence's epoch, if that is still `named`. When it returns,
+    /// either the log is open or the fence moved on: the caller looks again.
+    ///
+    /// # Errors
+    /// A store does not answer. Nothing is lost by trying again.
+    pub async fn reopen(&self, group: GroupId, named: Epoch) -> Result<()> {
+        let turn = usize::from(group.as_bytes()[15]) % TURNS;
+        let _turn = self.turns[turn].lock().await;
+        loop {
+            let fence = self.fences.get(group.partition()).await?;
+            if fence.epoch != named || self.step(group, &fence).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One try; answers whether the caller may look again.
+    async fn step(&self, group: GroupId, fence: &Fence) -> Result<bool> {
+        let partition = group.partition();
+        let found = match self.log.prepare(group, &fence.history, fence.epoch).await? {
+            Prepared::OtherHistory(history) => {
+                self.fences.raise(partition, fence, &history).await?;
+                return Ok(true);
+            }
+            Prepared::StaleEpoch => {
+                self.fences.read(partition).await?;
+                return Ok(true);
+            }
+            Prepared::Ready { top, remembers } if is_open(top, remembers, fence.epoch) => {
+                return Ok(true);
+            }
+            Prepared::Ready { top, remembers } => Found { top, remembers },
+        };
+        let table = self.history.table(group).await?;
+        match table.epoch() {
+            epoch if epoch > fence.epoch => self.fences.read(partition).await.map(|_| true),
+            epoch if epoch == fence.epoch => self.await_opener(group, fence).await.map(|()| true),
+            _ => self.open(group, fence, table, found).await,
+        }
+    }
+
+    /// The row of this epoch is there, but the log is not open: somebody may be about to open
+    /// it. If not in time, the epoch is passed over: a group is opened once per epoch.
+    async fn await_opener(&self, group: GroupId, fence: &Fence) -> Result<()> {
+        let deadline = Instant::now() + OPENER_PATIENCE;
+        while Instant::now() < deadline {
+            let prepared = self.log.prepare(group, &fence.history, fence.epoch).await?;
+            let Prepared::Ready { top, remembers } = prepared else {
+                return Ok(());
+            };
+            if is_open(top, remembers, fence.epoch) {
+                return Ok(());
+            }
+            sleep(OPENER_POLL).await;
+        }
+        self.fences
+            .raise(group.partition(), fence, &fence.history)
+            .await
+            .map(|_| ())
+    }
+
+    /// Steps b to e of the rule; answers whether the log was opened.
+    async fn open(
+        &self,
+        group: GroupId,
+        fence: &Fence,
+        table: EpochTable,
+        found: Found,
+    ) -> Result<bool> {
+        let plan = self.plan(group, fence.epoch, table, found).await?;
+        if !self
+            .epochs
+            .add_row(group, plan.table.last(), plan.row)
+            .await?
+        {
+            return Ok(false);
+        }
+        let opened = self.log.open(Open {
+            group,
+            history: fence.history.clone(),
+            epoch: fence.epoch,
+            start: plan.row.start,
+            count: plan.row.count,
+            at: plan.at,
+            stored: plan.stored,
+            own: plan.own,
+            expected_top: found.top,
+        });
+        let opened = opened.await? == Opened::Yes;
+        if opened {
+            self.metrics.groups_reopened.inc();
+        }
+        Ok(opened)
+    }
+
+    /// Where the log goes on: after what the store holds without a hole and after what the log
+    /// itself holds and may keep.
+    async fn plan(
+        &self,
+        group: GroupId,
+        epoch: Epoch,
+        table: EpochTable,
+        found: Found,
+    ) -> Result<Plan> {
+        let floor = self.floor(group, &table).await?;
+        let stored = self.history.contiguous(group, &table, floor).await?;
+        let kept = found
+            .top
+            .filter(|top| table.is_valid_top(*top))
+            .map_or(0, |top| top.seq);
+        let start = stored.seq.max(kept) + 1;
+        let mut row = Row {
+            epoch,
+            start,
+            count: 0,
+        };
+        let mut with_row: EpochTable = table.rows().chain([row]).collect();
+        let bound = Position::new(epoch, start);
+        let last = self
+            .history
+            .before(group, &mut with_row, Some(bound), 1)
+            .await?;
+        let last = last.first().filter(|entry| entry.pos.seq + 1 == start);
+        row.count = last.map_or(0, |entry| entry.count);
+        let at = last.map(|entry| entry.at).unwrap_or_default();
+        let goes_on = found.remembers && kept + 1 == start;
+        let own = match goes_on {
+            true => None,
+            false => Some(self.own_totals(group, &mut with_row, bound).await?),
+        };
+        Ok(Plan {
+            table,
+            row,
+            at,
+            stored,
+            own,
+        })
+    }
+
+    /// The own total of everyone who sent below `bound`, counted from the history: what a log
+    /// that was lost cannot know.
+    async fn own_totals(
+        &self,
+        group: GroupId,
+        table: &mut EpochTable,
+        bound: Position,
+    ) -> Result<Vec<(UserId, u64)>> {
+        let mut totals = HashMap::new();
+        let mut from = Position::START;
+        while from.seq + 1 < bound.seq {
+            let step = self.history.after(group, table, from, Some(bound), STEP);
+            let step = step.await?;
+            let Some(last) = step.last() else { break };
+            from = last.pos;
+            let counted = step.iter().filter(|entry| entry.kind.is_counted());
+            totals.extend(counted.map(|entry| (entry.sender, entry.sender_count)));
+        }
+        Ok(totals.into_iter().collect())
+    }
+
+    /// A position up to which everything valid is known to be stored.
+    async fn floor(&self, group: GroupId, table: &EpochTable) -> Result<Position> {
+        let heads = self.log.heads(&[group], None).await?;
+        let stored = heads
+            .into_iter()
+            .next()
+            .flatten()
+            .map(|(head, _)| head.stored);
+        Ok(stored
+            .filter(|pos| table.is_valid(*pos))
+            .unwrap_or_default())
+    }
+}
+
+fn is_open(top: Option<Position>, remembers: bool, epoch: Epoch) -> bool {
+    remembers && top.is_some_and(|top| top.epoch >= epoch)
+}

@@ -1,0 +1,148 @@
+//! Connecting: the options, the checks at start, the collections; then one store for each trait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use mongodb::bson::doc;
+use mongodb::options::{
+    Acknowledgment, ClientOptions, ClusteredIndex, IndexOptions, ReadConcern, ReadPreference,
+    SelectionCriteria, WriteConcern,
+};
+use mongodb::{Client, IndexModel};
+
+use super::database::Db;
+use super::epochs::MongoEpochs;
+use super::failure::failed;
+use super::fitness;
+use super::layout::{CURSORS, EVENTS};
+use super::messages::MongoMessages;
+use super::unread::MongoUnread;
+use crate::store::Result;
+use crate::store::epochs::Epochs;
+use crate::store::messages::Messages;
+use crate::store::unread::Unread;
+
+/// The database when the address names none.
+const DATABASE: &str = "qunliu";
+
+/// Options of this folder.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// How many connections this node opens to one MongoDB server at most. Callers above it wait
+    /// within their deadline.
+    pub pool_connections_max: u32,
+    /// How long a call waits for a primary, in milliseconds.
+    pub selection_ms_max: u64,
+    /// How long a call takes in all, in milliseconds. Also how long the server works on it.
+    pub call_ms_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pool_connections_max: 64,
+            selection_ms_max: 2000,
+            call_ms_max: 5000,
+        }
+    }
+}
+
+/// The stores that MongoDB keeps.
+#[derive(Clone)]
+pub struct MongoStores {
+    /// Fences and epoch tables.
+    pub epochs: Arc<dyn Epochs>,
+    /// The history.
+    pub messages: Arc<dyn Messages>,
+    /// Read marks, own totals, mentions, durable heads.
+    pub unread: Arc<dyn Unread>,
+}
+
+impl MongoStores {
+    /// Connects to the replica set at `url`, refuses one that cannot keep the promises, and
+    /// makes the collections that are missing. What the URL says of read and write concern is
+    /// overridden: the promises are not the operator's to loosen.
+    ///
+    /// # Errors
+    /// `Failed`: the URL is wrong, or the server is unfit; the cause says what is wrong and how
+    /// to mend it. `Unavailable`: nothing answers.
+    pub async fn connect(url: &str, options: &Options) -> Result<Self> {
+        let client_options = client_options(url, options).await?;
+        let client = Client::with_options(client_options.clone()).map_err(failed)?;
+        let deadline = Duration::from_millis(options.call_ms_max);
+        fitness::check(&client, &client_options, deadline).await?;
+        let name = client_options.default_database.as_deref();
+        let db = Db::new(client.database(name.unwrap_or(DATABASE)), deadline);
+        make_collections(&db).await?;
+        Ok(Self {
+            epochs: Arc::new(MongoEpochs::new(db.clone())),
+            messages: Arc::new(MongoMessages::new(db.clone())),
+            unread: Arc::new(MongoUnread::new(db)),
+        })
+    }
+}
+
+async fn client_options(url: &str, options: &Options) -> Result<ClientOptions> {
+    let mut client = ClientOptions::parse(url).await.map_err(failed)?;
+    let call = Duration::from_millis(options.call_ms_max);
+    let selection = Duration::from_millis(options.selection_ms_max);
+    let durable = WriteConcern::builder()
+        .w(Acknowledgment::Majority)
+        .journal(true)
+        .w_timeout(call)
+        .build();
+    client.app_name.get_or_insert_with(|| "qunliu".to_owned());
+    client.connect_timeout = Some(selection);
+    client.server_selection_timeout = Some(selection);
+    client.max_pool_size = Some(options.pool_connections_max);
+    // A pool that opens two connections at a time, the default, takes seconds to warm up.
+    client.max_connecting = Some(8);
+    client.retry_reads = Some(true);
+    client.retry_writes = Some(true);
+    client.read_concern = Some(ReadConcern::majority());
+    client.write_concern = Some(durable);
+    client.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    Ok(client)
+}
+
+/// Makes what is not there yet. Doing it again, also from many nodes at once, changes nothing.
+async fn make_collections(db: &Db) -> Result<()> {
+    for name in [EVENTS, CURSORS] {
+        make_clustered(db, name).await?;
+    }
+    let by_send = IndexModel::builder()
+        .keys(doc! { "c": 1 })
+        .options(IndexOptions::builder().name("send".to_owned()).build())
+        .build();
+    let events = db.collection(EVENTS);
+    db.call(events.create_index(by_send)).await?;
+    Ok(())
+}
+
+/// Makes a clustered collection. MongoDB refuses one that is there, even with the same options,
+/// so what counts is how it is afterwards.
+async fn make_clustered(db: &Db, name: &str) -> Result<()> {
+    let create = db.database().create_collection(name);
+    let created = db.call(create.clustered_index(ClusteredIndex::default()));
+    let Err(error) = created.await else {
+        return Ok(());
+    };
+    match is_clustered(db, name).await? {
+        Some(true) => Ok(()),
+        Some(false) => Err(failed(format!(
+            "the collection {name} is there, but not clustered on _id: it was not made by \
+             Qunliu; move it away or name another database in the address"
+        ))),
+        None => Err(error),
+    }
+}
+
+/// Whether a collection is clustered; `None` if it is not there.
+async fn is_clustered(db: &Db, name: &str) -> Result<Option<bool>> {
+    let list = db.database().list_collections();
+    let mut found = db.call(list.filter(doc! { "name": name })).await?;
+    let specification = db.call(found.try_next()).await?;
+    Ok(specification.map(|found| found.options.clustered_index.is_some()))
+}

@@ -1,0 +1,451 @@
+//! What [`Unread`] promises: marks and heads that only move forward, batches that may come again.
+
+use futures::future::join_all;
+use qunliu::model::id::{GroupId, UserId};
+use qunliu::model::position::{PART_MAX, Position};
+use qunliu::model::unread::{ReadMark, Totals};
+use qunliu::store::unread::{Cursor, DurableHead, Learnt, Mention, Unread};
+
+use crate::support::fixture::Fixture;
+use crate::support::sample::{AT, at, group, user};
+
+type Subject = Fixture<dyn Unread>;
+
+const fn mark(pos: Position, count: u64, own: u64) -> ReadMark {
+    ReadMark {
+        pos,
+        totals: Totals { count, own },
+    }
+}
+
+const fn head(pos: Position, count: u64) -> DurableHead {
+    DurableHead { pos, count, at: AT }
+}
+
+fn learnt_head(group: GroupId, head: DurableHead) -> Learnt {
+    Learnt {
+        heads: vec![(group, head)],
+        ..Learnt::default()
+    }
+}
+
+fn learnt_own(group: GroupId, user: UserId, pos: Position, own: u64) -> Learnt {
+    Learnt {
+        own: vec![(group, user, pos, own)],
+        ..Learnt::default()
+    }
+}
+
+fn learnt_joined(group: GroupId, user: UserId, pos: Position, count: u64) -> Learnt {
+    Learnt {
+        joined: vec![(group, user, pos, count)],
+        ..Learnt::default()
+    }
+}
+
+fn learnt_mention(group: GroupId, user: UserId, pos: Position, by: UserId) -> Learnt {
+    Learnt {
+        mentions: vec![(group, user, pos, Mention { by, at: AT })],
+        ..Learnt::default()
+    }
+}
+
+fn learnt_all(group: GroupId, pos: Position, by: UserId) -> Learnt {
+    Learnt {
+        mentions_all: vec![(group, pos, by)],
+        ..Learnt::default()
+    }
+}
+
+async fn record(unread: &dyn Unread, learnt: &Learnt) {
+    unread.record(learnt).await.unwrap();
+}
+
+async fn cursor(unread: &dyn Unread, user: UserId, group: GroupId) -> Cursor {
+    unread.cursors(user, &[group]).await.unwrap().remove(0)
+}
+
+async fn head_of(unread: &dyn Unread, group: GroupId) -> Option<DurableHead> {
+    unread.heads(&[group]).await.unwrap().remove(0)
+}
+
+async fn mentioned(unread: &dyn Unread, user: UserId, group: GroupId, above: Position) -> u64 {
+    let counts = unread.mentions(user, &[(group, above)]).await;
+    counts.unwrap().remove(0)
+}
+
+async fn what_was_never_recorded_is_nothing(unread: Subject) {
+    let (user, group) = (user(), group());
+    assert_eq!(cursor(&*unread, user, group).await, Cursor::default());
+    assert_eq!(head_of(&*unread, group).await, None);
+    assert_eq!(mentioned(&*unread, user, group, Position::START).await, 0);
+    record(&*unread, &Learnt::default()).await;
+    assert!(unread.cursors(user, &[]).await.unwrap().is_empty());
+    assert!(unread.heads(&[]).await.unwrap().is_empty());
+    assert!(unread.mentions(user, &[]).await.unwrap().is_empty());
+}
+
+async fn a_head_only_moves_forward(unread: Subject) {
+    let group = group();
+    for (recorded, standing) in [
+        (head(at(3, 10), 7), head(at(3, 10), 7)),
+        (head(at(3, 300), 200), head(at(3, 300), 200)),
+        (head(at(3, 11), 8), head(at(3, 300), 200)),
+        (head(at(4, 256), 190), head(at(4, 256), 190)),
+        (head(at(3, 400), 250), head(at(4, 256), 190)),
+    ] {
+        record(&*unread, &learnt_head(group, recorded)).await;
+        assert_eq!(head_of(&*unread, group).await, Some(standing));
+    }
+}
+
+async fn of_racing_heads_the_highest_stands(unread: Subject) {
+    let group = group();
+    let batches: Vec<_> = (1..=20)
+        .map(|seq| learnt_head(group, head(at(1, seq), seq)))
+        .collect();
+    for outcome in join_all(batches.iter().map(|batch| unread.record(batch))).await {
+        outcome.unwrap();
+    }
+    let highest = head(at(1, 20), 20);
+    assert_eq!(head_of(&*unread, group).await, Some(highest));
+}
+
+async fn heads_come_in_the_order_of_the_groups(unread: Subject) {
+    let groups: Vec<_> = (0..500).map(|_| group()).collect();
+    let heads = groups.iter().zip(1..).skip(100);
+    let learnt = Learnt {
+        heads: heads.map(|(g, n)| (*g, head(at(1, n), n))).collect(),
+        ..Learnt::default()
+    };
+    record(&*unread, &learnt).await;
+    let asked: Vec<_> = groups.iter().rev().copied().collect();
+    let found = unread.heads(&asked).await.unwrap();
+    let seqs: Vec<_> = found.iter().map(|h| h.map(|h| h.pos.seq)).collect();
+    let expected: Vec<_> = (1..=500).rev().map(|n| (n > 100).then_some(n)).collect();
+    assert_eq!(seqs, expected);
+}
+
+async fn an_own_total_only_moves_forward(unread: Subject) {
+    let (user, group) = (user(), group());
+    for (pos, own, standing) in [
+        (at(3, 10), 4, (at(3, 10), 4)),
+        (at(3, 300), 6, (at(3, 300), 6)),
+        (at(3, 11), 5, (at(3, 300), 6)),
+        (at(4, 256), 5, (at(4, 256), 5)),
+    ] {
+        record(&*unread, &learnt_own(group, user, pos, own)).await;
+        let cursor = cursor(&*unread, user, group).await;
+        assert_eq!(
+            cursor,
+            Cursor {
+                read: None,
+                own: standing
+            }
+        );
+    }
+}
+
+async fn a_member_begins_to_read_at_the_joined_event(unread: Subject) {
+    let (user, group) = (user(), group());
+    record(&*unread, &learnt_joined(group, user, at(2, 41), 30)).await;
+    let cursor = cursor(&*unread, user, group).await;
+    assert_eq!(cursor.read, Some(mark(at(2, 41), 30, 0)));
+    assert_eq!(cursor.own, (Position::START, 0));
+}
+
+async fn who_joins_again_begins_at_the_new_event_with_the_own_total_held(unread: Subject) {
+    let (user, group) = (user(), group());
+    record(&*unread, &learnt_joined(group, user, at(1, 2), 0)).await;
+    record(&*unread, &learnt_own(group, user, at(1, 9), 5)).await;
+    let read = mark(at(1, 10), 8, 5);
+    unread.mark_read(user, group, read).await.unwrap();
+    record(&*unread, &learnt_joined(group, user, at(1, 41), 30)).await;
+    let cursor = cursor(&*unread, user, group).await;
+    assert_eq!(cursor.read, Some(mark(at(1, 41), 30, 5)));
+    assert_eq!(cursor.own, (at(1, 9), 5));
+}
+
+async fn only_own_messages_below_a_joined_event_count_into_its_mark(unread: Subject) {
+    let (group, before, after) = (group(), user(), user());
+    let learnt = Learnt {
+        own: vec![(group, before, at(1, 8), 5), (group, after, at(1, 12), 6)],
+        joined: vec![(group, after, at(1, 11), 9), (group, before, at(1, 10), 9)],
+        ..Learnt::default()
+    };
+    record(&*unread, &learnt).await;
+    let read = cursor(&*unread, before, group).await.read;
+    assert_eq!(read, Some(mark(at(1, 10), 9, 5)));
+    let read = cursor(&*unread, after, group).await.read;
+    assert_eq!(read, Some(mark(at(1, 11), 9, 0)));
+}
+
+async fn a_joined_event_does_not_move_a_mark_back(unread: Subject) {
+    let (user, group) = (user(), group());
+    let read = mark(at(1, 20), 15, 1);
+    unread.mark_read(user, group, read).await.unwrap();
+    record(&*unread, &learnt_joined(group, user, at(1, 5), 3)).await;
+    assert_eq!(cursor(&*unread, user, group).await.read, Some(read));
+}
+
+async fn a_read_mark_only_moves_forward_and_the_standing_one_is_answered(unread: Subject) {
+    let (user, group) = (user(), group());
+    for (offered, standing) in [
+        (mark(at(3, 10), 7, 1), mark(at(3, 10), 7, 1)),
+        (mark(at(3, 300), 200, 2), mark(at(3, 300), 200, 2)),
+        (mark(at(3, 11), 8, 1), mark(at(3, 300), 200, 2)),
+        (mark(at(3, 300), 999, 9), mark(at(3, 300), 200, 2)),
+        (mark(at(4, 256), 190, 1), mark(at(4, 256), 190, 1)),
+        (mark(at(3, 400), 250, 3), mark(at(4, 256), 190, 1)),
+    ] {
+        let answer = unread.mark_read(user, group, offered).await.unwrap();
+        assert_eq!(answer, standing);
+        let read = cursor(&*unread, user, group).await.read;
+        assert_eq!(read, Some(standing));
+    }
+}
+
+async fn a_read_mark_leaves_the_own_total_alone(unread: Subject) {
+    let (user, group) = (user(), group());
+    record(&*unread, &learnt_own(group, user, at(1, 9), 5)).await;
+    let read = mark(at(1, 4), 3, 2);
+    unread.mark_read(user, group, read).await.unwrap();
+    record(&*unread, &learnt_own(group, user, at(1, 12), 6)).await;
+    let expected = Cursor {
+        read: Some(read),
+        own: (at(1, 12), 6),
+    };
+    assert_eq!(cursor(&*unread, user, group).await, expected);
+}
+
+async fn a_read_mark_never_moves_back_under_many_writers(unread: Subject) {
+    let (user, group) = (user(), group());
+    let marks: Vec<_> = (1..=20)
+        .map(|n: u64| mark(at(1, n * 7 % 20 + 1), n * 7 % 20 + 1, 0))
+        .collect();
+    let moves = marks
+        .iter()
+        .map(|mark| unread.mark_read(user, group, *mark));
+    for (answer, offered) in join_all(moves).await.into_iter().zip(&marks) {
+        assert!(answer.unwrap().pos >= offered.pos);
+    }
+    let read = cursor(&*unread, user, group).await.read;
+    assert_eq!(read, Some(mark(at(1, 20), 20, 0)));
+}
+
+async fn the_largest_numbers_are_kept(unread: Subject) {
+    let (user, group) = (user(), group());
+    let last = at(PART_MAX, PART_MAX);
+    let read = mark(last, PART_MAX, PART_MAX);
+    assert_eq!(unread.mark_read(user, group, read).await.unwrap(), read);
+    record(&*unread, &learnt_head(group, head(last, PART_MAX))).await;
+    assert_eq!(head_of(&*unread, group).await, Some(head(last, PART_MAX)));
+}
+
+async fn cursors_come_in_the_order_of_the_groups_and_of_one_user(unread: Subject) {
+    let groups: Vec<_> = (0..500).map(|_| group()).collect();
+    let (user, other) = (user(), user());
+    let own = groups.iter().zip(1..).skip(100).flat_map(|(group, n)| {
+        [
+            (*group, user, at(1, n), n),
+            (*group, other, at(1, n), n + 1000),
+        ]
+    });
+    let learnt = Learnt {
+        own: own.collect(),
+        ..Learnt::default()
+    };
+    record(&*unread, &learnt).await;
+    let mut asked: Vec<_> = groups.iter().rev().copied().collect();
+    asked.push(groups[499]);
+    let cursors = unread.cursors(user, &asked).await.unwrap();
+    let own: Vec<_> = cursors.iter().map(|cursor| cursor.own.1).collect();
+    let mut expected: Vec<_> = (1..=500)
+        .rev()
+        .map(|n| if n > 100 { n } else { 0 })
+        .collect();
+    expected.push(500);
+    assert_eq!(own, expected);
+}
+
+async fn a_mention_counts_while_it_lies_above_the_position(unread: Subject) {
+    let (user, group, by) = (user(), group(), user());
+    for pos in [at(1, 5), at(1, 300), at(2, 7)] {
+        record(&*unread, &learnt_mention(group, user, pos, by)).await;
+    }
+    for (above, expected) in [
+        (Position::START, 3),
+        (at(1, 4), 3),
+        (at(1, 5), 2),
+        (at(1, 300), 1),
+        (at(2, 6), 1),
+        (at(2, 7), 0),
+    ] {
+        let count = mentioned(&*unread, user, group, above).await;
+        assert_eq!(count, expected, "above {above:?}");
+    }
+}
+
+async fn a_mention_counts_for_its_user_and_group_only(unread: Subject) {
+    let (one, two, group, by) = (user(), user(), group(), user());
+    record(&*unread, &learnt_mention(group, one, at(1, 5), by)).await;
+    record(&*unread, &learnt_mention(group, two, at(1, 5), by)).await;
+    let elsewhere = crate::support::sample::group();
+    assert_eq!(mentioned(&*unread, one, group, Position::START).await, 1);
+    assert_eq!(mentioned(&*unread, two, group, Position::START).await, 1);
+    assert_eq!(
+        mentioned(&*unread, one, elsewhere, Position::START).await,
+        0
+    );
+    assert_eq!(mentioned(&*unread, by, group, Position::START).await, 0);
+}
+
+async fn a_mention_of_all_counts_for_all_but_its_sender(unread: Subject) {
+    let (one, two, group) = (user(), user(), group());
+    record(&*unread, &learnt_all(group, at(1, 5), one)).await;
+    record(&*unread, &learnt_all(group, at(1, 300), one)).await;
+    record(&*unread, &learnt_all(group, at(2, 6), two)).await;
+    assert_eq!(mentioned(&*unread, user(), group, Position::START).await, 3);
+    assert_eq!(mentioned(&*unread, user(), group, at(1, 5)).await, 2);
+    assert_eq!(mentioned(&*unread, one, group, Position::START).await, 1);
+    assert_eq!(mentioned(&*unread, two, group, at(1, 300)).await, 0);
+}
+
+async fn who_mentions_oneself_is_not_mentioned(unread: Subject) {
+    let (user, group) = (user(), group());
+    record(&*unread, &learnt_mention(group, user, at(1, 5), user)).await;
+    assert_eq!(mentioned(&*unread, user, group, Position::START).await, 0);
+}
+
+async fn mentions_of_five_hundred_groups_come_in_their_order(unread: Subject) {
+    let groups: Vec<_> = (0..500).map(|_| group()).collect();
+    let (user, by) = (user(), user());
+    let mention = |group, pos| (group, user, pos, Mention { by, at: AT });
+    let learnt = Learnt {
+        mentions: groups
+            .iter()
+            .step_by(2)
+            .flat_map(|g| [mention(*g, at(1, 1)), mention(*g, at(1, 3))])
+            .collect(),
+        mentions_all: groups
+            .iter()
+            .step_by(5)
+            .map(|g| (*g, at(1, 2), by))
+            .collect(),
+        ..Learnt::default()
+    };
+    record(&*unread, &learnt).await;
+    let above = |n: usize| at(1, if n.is_multiple_of(4) { 1 } else { 0 });
+    let mut asked: Vec<_> = groups
+        .iter()
+        .enumerate()
+        .map(|(n, g)| (*g, above(n)))
+        .collect();
+    asked.push((groups[0], at(1, 2)));
+    let counts = unread.mentions(user, &asked).await.unwrap();
+    let personal = |n: usize| match n {
+        n if n.is_multiple_of(4) => 1,
+        n if n.is_multiple_of(2) => 2,
+        _ => 0,
+    };
+    let mut expected: Vec<_> = (0..500)
+        .map(|n: usize| personal(n) + u64::from(n.is_multiple_of(5)))
+        .collect();
+    expected.push(1);
+    assert_eq!(counts, expected);
+}
+
+async fn a_batch_recorded_again_changes_nothing(unread: Subject) {
+    let (group, one, two) = (group(), user(), user());
+    let learnt = Learnt {
+        heads: vec![(group, head(at(1, 12), 9))],
+        own: vec![(group, one, at(1, 12), 4)],
+        joined: vec![(group, two, at(1, 10), 8)],
+        mentions: vec![(group, two, at(1, 11), Mention { by: one, at: AT })],
+        mentions_all: vec![(group, at(1, 12), one)],
+    };
+    record(&*unread, &learnt).await;
+    record(&*unread, &learnt_own(group, two, at(1, 13), 1)).await;
+    let read = mark(at(1, 11), 9, 0);
+    unread.mark_read(two, group, read).await.unwrap();
+    let before = snapshot(&*unread, group, &[one, two]).await;
+    record(&*unread, &learnt).await;
+    assert_eq!(snapshot(&*unread, group, &[one, two]).await, before);
+    assert_eq!(before.1[1].read, Some(read));
+    assert_eq!(before.2, [0, 2]);
+}
+
+/// All that is kept of these people in this group.
+async fn snapshot(
+    unread: &dyn Unread,
+    group: GroupId,
+    users: &[UserId],
+) -> (Option<DurableHead>, Vec<Cursor>, Vec<u64>) {
+    let (mut cursors, mut mentions) = (Vec::new(), Vec::new());
+    for user in users {
+        cursors.push(cursor(unread, *user, group).await);
+        mentions.push(mentioned(unread, *user, group, Position::START).await);
+    }
+    (head_of(unread, group).await, cursors, mentions)
+}
+
+async fn thousands_of_everything_are_recorded_in_one_call(unread: Subject) {
+    let groups: Vec<_> = (0..50).map(|_| group()).collect();
+    let users: Vec<_> = (0..50).map(|_| user()).collect();
+    let by = user();
+    let pairs = || groups.iter().flat_map(|g| users.iter().map(|u| (*g, *u)));
+    let learnt = Learnt {
+        heads: groups.iter().map(|g| (*g, head(at(1, 9), 9))).collect(),
+        own: pairs().map(|(g, u)| (g, u, at(1, 9), 3)).collect(),
+        joined: pairs().map(|(g, u)| (g, u, at(1, 5), 4)).collect(),
+        mentions: pairs()
+            .map(|(g, u)| (g, u, at(1, 7), Mention { by, at: AT }))
+            .collect(),
+        mentions_all: groups
+            .iter()
+            .flat_map(|g| (1..=50).map(|seq| (*g, at(1, seq), by)))
+            .collect(),
+    };
+    record(&*unread, &learnt).await;
+    record(&*unread, &learnt).await;
+    for user in [users[0], users[49]] {
+        let cursors = unread.cursors(user, &groups).await.unwrap();
+        let expected = Cursor {
+            read: Some(mark(at(1, 5), 4, 0)),
+            own: (at(1, 9), 3),
+        };
+        assert_eq!(cursors, vec![expected; 50]);
+        let asked: Vec<_> = groups.iter().map(|g| (*g, at(1, 5))).collect();
+        assert_eq!(unread.mentions(user, &asked).await.unwrap(), vec![46; 50]);
+    }
+}
+
+contract!(
+    {
+        mongo: crate::support::mongo::open_unread,
+        embedded: crate::support::embedded::unread_subject,
+    },
+    [
+        what_was_never_recorded_is_nothing,
+        a_head_only_moves_forward,
+        of_racing_heads_the_highest_stands,
+        heads_come_in_the_order_of_the_groups,
+        an_own_total_only_moves_forward,
+        a_member_begins_to_read_at_the_joined_event,
+        who_joins_again_begins_at_the_new_event_with_the_own_total_held,
+        only_own_messages_below_a_joined_event_count_into_its_mark,
+        a_joined_event_does_not_move_a_mark_back,
+        a_read_mark_only_moves_forward_and_the_standing_one_is_answered,
+        a_read_mark_leaves_the_own_total_alone,
+        a_read_mark_never_moves_back_under_many_writers,
+        the_largest_numbers_are_kept,
+        cursors_come_in_the_order_of_the_groups_and_of_one_user,
+        a_mention_counts_while_it_lies_above_the_position,
+        a_mention_counts_for_its_user_and_group_only,
+        a_mention_of_all_counts_for_all_but_its_sender,
+        who_mentions_oneself_is_not_mentioned,
+        mentions_of_five_hundred_groups_come_in_their_order,
+        a_batch_recorded_again_changes_nothing,
+        thousands_of_everything_are_recorded_in_one_call,
+    ]
+);

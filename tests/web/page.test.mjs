@@ -1,0 +1,176 @@
+// The built-in page as two people see it: 李雷 (the merchant) and 韩梅梅 (his customer), each in a
+// browser of their own, on a fresh server. The tests tell one story and run in this order.
+//
+// scripts/web runs this; it sets PAGE_URL (a server without accounts) and CHROMIUM (its path).
+// Everything is found by `data-testid`, and only what a person could see is checked.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+
+const { PAGE_URL, CHROMIUM } = process.env;
+// How long anything may take to show; generous, since the machine may be busy.
+const PATIENCE_MS = 15_000;
+
+// The options let it run as root, on machines without a GPU, without calling home.
+const FLAGS = `--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+  --disable-component-update --disable-sync`.split(/\s+/);
+
+const LI_LEI = { name: "li.lei", password: "correct horse", display: "李雷" };
+const HAN_MEIMEI = { name: "han.meimei", password: "battery staple", display: "韩梅梅" };
+const GROUP = "老街面馆 1 群";
+const MARKUP = "<img src=x onerror=alert(1)> 5 > 3 & <b>粗体</b>";
+
+let browser, lilei, meimei;
+// What the pages of the story complained of, in the console or by an uncaught error.
+const complaints = [];
+// The texts sent so far, in order.
+const sent = [];
+
+before(async () => {
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  lilei = await openPage();
+  meimei = await openPage();
+});
+
+after(() => browser?.close());
+
+test("the first visitor registers and is in", async () => {
+  await register(lilei, LI_LEI);
+  assert.match(await userId(lilei), /^u_/);
+});
+
+test("a new group appears in the list", async () => {
+  await lilei.getByTestId("group-new-name").fill(GROUP);
+  await lilei.getByTestId("group-new-submit").click();
+  await openGroup(lilei);
+});
+
+test("a customer registers and has no groups yet", async () => {
+  await register(meimei, HAN_MEIMEI);
+  assert.notEqual(await userId(meimei), await userId(lilei));
+  assert.equal(await meimei.getByTestId("group-item").count(), 0);
+});
+
+test("who is added sees the group without reloading", async () => {
+  await lilei.getByTestId("member-add-id").fill(await userId(meimei));
+  await lilei.getByTestId("member-add-submit").click();
+  await openGroup(meimei);
+});
+
+test("what one sends the other sees at once, and the reverse", async () => {
+  await send(meimei, "在吗");
+  await sees(lilei, "在吗");
+  await send(lilei, "在的，您说");
+  await sees(meimei, "在的，您说");
+});
+
+test("one's own message ends as stored", async () => {
+  await message(meimei, "在吗").and(meimei.locator("[data-receipt=stored]")).waitFor();
+  await message(lilei, "在的，您说").and(lilei.locator("[data-receipt=stored]")).waitFor();
+});
+
+test("markup in a message is shown as text", async () => {
+  await send(meimei, MARKUP);
+  await sees(lilei, MARKUP);
+  assert.equal(await message(lilei, MARKUP).locator("b").count(), 0);
+});
+
+test("both see every message once, in the order sent", async () => {
+  await showsAllSent(lilei);
+  await showsAllSent(meimei);
+});
+
+test("after a reload one is still signed in and sees the history", async () => {
+  await meimei.reload();
+  assert.match(await userId(meimei), /^u_/);
+  await openGroup(meimei);
+  await showsAllSent(meimei);
+});
+
+test("after a reload messages still come in live", async () => {
+  await send(lilei, "两份牛肉面？");
+  await sees(meimei, "两份牛肉面？");
+});
+
+test("signing in on another device shows the same", async () => {
+  const phone = await openPage();
+  await logIn(phone, LI_LEI);
+  assert.equal(await userId(phone), await userId(lilei));
+  await openGroup(phone);
+  await showsAllSent(phone);
+  await phone.context().close();
+});
+
+test("the pages logged no error", () => {
+  assert.deepEqual(complaints, []);
+});
+
+// Last, since the browser itself logs the refusal as an error.
+test("a wrong password is told in words", async () => {
+  const stranger = await openPage();
+  await logIn(stranger, { ...LI_LEI, password: "wrong horse" });
+  await stranger.getByTestId("error").filter({ hasText: /\S/ }).waitFor();
+  assert.equal(await stranger.getByTestId("me").count(), 0);
+});
+
+// ---- What a person does and sees.
+
+async function openPage() {
+  const context = await browser.newContext({ locale: "zh-CN" });
+  context.setDefaultTimeout(PATIENCE_MS);
+  const page = await context.newPage();
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("console", (line) => {
+    if (line.type() === "error") complaints.push(`${line.text()} (${line.location().url})`);
+  });
+  await page.goto(PAGE_URL);
+  return page;
+}
+
+async function register(page, { name, password, display }) {
+  await page.getByTestId("register-name").fill(name);
+  await page.getByTestId("register-password").fill(password);
+  await page.getByTestId("register-display").fill(display);
+  await page.getByTestId("register-submit").click();
+}
+
+async function logIn(page, { name, password }) {
+  await page.getByTestId("login-name").fill(name);
+  await page.getByTestId("login-password").fill(password);
+  await page.getByTestId("login-submit").click();
+}
+
+// The id of whoever is signed in; waits until someone is.
+function userId(page) {
+  return page.locator("[data-testid=me][data-user]").getAttribute("data-user");
+}
+
+async function openGroup(page) {
+  await page.getByTestId("group-item").filter({ hasText: GROUP }).click();
+  await page.getByTestId("composer").waitFor();
+}
+
+async function send(page, text) {
+  await page.getByTestId("composer").fill(text);
+  await page.getByTestId("send").click();
+  await sees(page, text);
+  assert.equal(await page.getByTestId("composer").inputValue(), "", "the composer is empty again");
+  sent.push(text);
+}
+
+function message(page, text) {
+  return page.getByTestId("message").filter({ hasText: text });
+}
+
+async function sees(page, text) {
+  await message(page, text).waitFor();
+}
+
+// Every text sent so far is there, once, and in order.
+async function showsAllSent(page) {
+  for (const text of sent) await sees(page, text);
+  const shown = await page.getByTestId("message").allTextContents();
+  const places = sent.map((text) => shown.flatMap((line, i) => (line.includes(text) ? [i] : [])));
+  assert.deepEqual(places, sent.map((_, i) => [i]), `shown: ${JSON.stringify(shown)}`);
+}
