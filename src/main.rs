@@ -1,3 +1,8 @@
-//! The program: arguments, configuration, telemetry, then the server until a signal.
+//! The program. Everything is in the library: see `cli`.
 
-fn main() {}
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    Box::pin(qunliu::cli::run()).await
+}

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::group::LocalUser;
 use super::hub::Hub;
-use super::overview::Overview;
+use super::overview::{GroupView, Overview};
 use super::recovery::{Recovery, Resume, Resumed};
 use super::socket::Socket;
 use crate::error::{Error, Result};
@@ -269,9 +269,10 @@ impl Attach {
             return Ok(HashMap::new());
         };
         state.head = head;
-        let group_json = state.to_json().map_err(Error::internal)?;
+        let view =
+            serde_json::value::to_raw_value(&GroupView::of(&state)).map_err(Error::internal)?;
         for socket in sockets {
-            socket.send(&ServerFrame::Joined { group: &group_json });
+            socket.send(&ServerFrame::Joined { group: &view });
         }
         Ok(HashMap::from([(group, head)]))
     }

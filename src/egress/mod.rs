@@ -22,7 +22,7 @@ mod backlog; // the frames that the socket did not take at once
 
 /// Options of this folder.
 #[derive(Debug, Clone, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Options {
     /// Seconds between heartbeats; a client that saw nothing for 2.2 times as long reconnects.
     pub heartbeat_s: u64,
@@ -34,19 +34,8 @@ pub struct Options {
     pub resume_events_max: usize,
     /// Missed bytes sent to one resuming socket at most, over all its groups.
     pub resume_bytes_max: usize,
-    /// Sockets of one user on this node; one more closes the oldest with 4409.
+    /// Sockets of one user on this node; one more closes the oldest with 4409. Stands in
+    /// `[limits]`.
+    #[serde(skip)]
     pub sockets_per_user: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            heartbeat_s: 25,
-            queue_bytes_max: 2 << 20,
-            slow_reader_s: 15,
-            resume_events_max: 2000,
-            resume_bytes_max: 1 << 20,
-            sockets_per_user: 5,
-        }
-    }
 }

@@ -3,12 +3,13 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::error::Result;
 use crate::model::event::Entry;
-use crate::model::group::Group;
-use crate::model::id::{GroupId, UserId};
+use crate::model::group::{Group, Membership};
+use crate::model::id::{GroupId, MerchantId, UserId};
 use crate::model::position::Position;
 use crate::model::role::Role;
 use crate::model::time::Time;
@@ -75,8 +76,10 @@ impl Overview {
     /// # Errors
     /// A store does not answer.
     pub async fn of(&self, user: UserId, only: Option<&[GroupId]>) -> Result<Vec<GroupState>> {
-        let mut groups = self.directory.groups_of(user).await?;
-        groups.retain(|(group, _)| only.is_none_or(|only| only.contains(&group.id)));
+        let groups = match only {
+            Some(only) => self.standing(user, only).await?,
+            None => self.directory.groups_of(user).await?,
+        };
         let ids: Vec<GroupId> = groups.iter().map(|(group, _)| group.id).collect();
         let counts = self.counts.of(user, &ids).await?;
         let upto: Vec<_> = ids
@@ -108,6 +111,17 @@ impl Overview {
         Ok(states)
     }
 
+    /// The named groups with the user's standing in each; those without one are left out.
+    async fn standing(&self, user: UserId, ids: &[GroupId]) -> Result<Vec<(Group, Membership)>> {
+        let mut groups = Vec::with_capacity(ids.len());
+        for group in self.directory.groups(ids).await? {
+            if let Some(membership) = self.directory.membership(group.id, user).await? {
+                groups.push((group, membership));
+            }
+        }
+        Ok(groups)
+    }
+
     /// The last message: from the live log if the store does not have it yet.
     async fn last(
         &self,
@@ -131,33 +145,45 @@ impl Overview {
     }
 }
 
-impl GroupState {
-    /// The group as REST and the `joined` frame tell it.
-    ///
-    /// # Errors
-    /// The last event's kept text is not JSON.
-    pub fn to_json(&self) -> std::result::Result<Box<RawValue>, serde_json::Error> {
-        let last = self.last.as_ref().map(raw).transpose()?;
-        let json = serde_json::json!({
-            "id": self.group.id,
-            "merchant": self.group.merchant,
-            "name": self.group.name,
-            "role": self.role,
-            "head": self.head,
-            "stored": self.stored,
-            "unread": self.unread,
-            "mentions": self.mentions,
-            "members": self.group.members,
-            "last": last,
-            "created_at": self.group.created_at,
-        });
-        RawValue::from_string(json.to_string())
+/// A group as one of its members is told, by REST and by the frame `joined`.
+#[derive(Debug, Serialize)]
+pub struct GroupView<'a> {
+    id: GroupId,
+    merchant: MerchantId,
+    name: &'a str,
+    role: Role,
+    head: Position,
+    stored: Position,
+    unread: u64,
+    mentions: u64,
+    members: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<Box<RawValue>>,
+    created_at: Time,
+}
+
+impl<'a> GroupView<'a> {
+    /// The view of a group's state.
+    pub fn of(state: &'a GroupState) -> Self {
+        Self {
+            id: state.group.id,
+            merchant: state.group.merchant,
+            name: &state.group.name,
+            role: state.role,
+            head: state.head,
+            stored: state.stored,
+            unread: state.unread,
+            mentions: state.mentions,
+            members: state.group.members,
+            last: state.last.as_ref().and_then(raw),
+            created_at: state.group.created_at,
+        }
     }
 }
 
-/// An event's wire form as a JSON value.
-fn raw(entry: &Entry) -> std::result::Result<serde_json::Value, serde_json::Error> {
+/// The kept text of an event, as it stands.
+fn raw(entry: &Entry) -> Option<Box<RawValue>> {
     let mut text = Vec::new();
     entry.write_json(&mut text);
-    serde_json::from_slice(&text)
+    RawValue::from_string(String::from_utf8(text).ok()?).ok()
 }

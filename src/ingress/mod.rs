@@ -1,3 +1,21 @@
-//! Everything a client calls.
+//! Everything a client calls, and the only folder that names warp.
+//!
+//! A connection comes in through [`listen`], a request through a [`route::Route`], whose handler
+//! parses it once ([`call`], [`body`]), asks `access` for a permit, hands it to a command or a
+//! read, and answers through [`reply`]. Handlers decide nothing about rights.
+//!
+//! To add an endpoint: one function in `rest/<resource>.rs` and one line in that file's list.
 
+pub mod listen; // sockets: limits, deadlines, drain
+pub mod route; // a method, a path and a handler
+pub mod call; // one request, parsed piece by piece
+pub mod body; // a body within its bounds
+pub mod reply; // answers and problems
+pub mod cursor; // places in lists
+pub mod limit; // how often
+pub mod auth; // who calls
+pub mod app; // what handlers work with
+pub mod rest; // the resources
+pub mod page; // the built-in page
 pub mod socket; // the WebSocket transport
+pub mod timeline; // a piece of history for one who may read it

@@ -71,6 +71,9 @@ codes! {
     /// It does not exist, or one may not know of it.
     NotFound = "not_found", 404, None, false,
         "找不到", "Not found";
+    /// The path takes other methods; `Allow` names them.
+    MethodNotAllowed = "method_not_allowed", 405, None, false,
+        "不支持的操作", "This cannot be done here";
     /// It contradicts what is there.
     Conflict = "conflict", 409, None, false,
         "与现有内容冲突", "This conflicts with what is there";

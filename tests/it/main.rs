@@ -9,5 +9,9 @@
 
 #[macro_use]
 mod contract;
+mod embedded;
+mod flow;
+mod layering;
 mod support;
 mod mongo;
+mod redis;

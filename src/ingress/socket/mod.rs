@@ -4,7 +4,9 @@
 //! out of hyper with [`upgrade`]. From then on [`reader`] turns bytes into items; what goes out is
 //! encoded by `protocol::websocket` and sent through `egress::send_queue`; [`closing`] ends it. An
 //! idle connection holds no buffer: bytes are read into one scratch buffer per thread, and only a
-//! message that has not yet arrived whole is kept. Nothing here knows JSON, tokens or groups.
+//! message that has not yet arrived whole is kept. None of that knows JSON, tokens or groups.
+//!
+//! Above the transport, [`session`] greets a client and runs its commands.
 
 pub mod handshake; // is this request an upgrade that we accept
 pub mod upgrade; // the raw stream out of hyper
@@ -16,3 +18,9 @@ pub mod fault; // how a client can break the protocol, and the close code for it
 mod scratch; // the read buffer that all connections of a thread share
 pub mod closing; // the end of a connection that loses no byte
 pub mod echo; // answers every message with itself, for conformance suites
+pub mod route; // from a request to a session
+pub mod session; // one client, from hello to the close
+mod wire; // its reading end
+mod lane; // its frames, in order
+mod commands; // each frame
+mod answers; // failures as frames

@@ -10,7 +10,7 @@ use crate::protocol::websocket::header::CONTROL_BYTES_MAX;
 /// Longest reason: a control frame less the two bytes of the code.
 pub const REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 
-/// A code that may stand in a close frame.
+/// A code that may stand in a close frame; named here are those that the transport itself uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseCode(u16);
 
@@ -25,10 +25,6 @@ impl CloseCode {
     pub const INVALID_PAYLOAD: Self = Self(1007);
     /// A message over the limit.
     pub const TOO_BIG: Self = Self(1009);
-    /// A fault of the server.
-    pub const INTERNAL: Self = Self(1011);
-    /// The server restarts; the client should reconnect.
-    pub const RESTART: Self = Self(1012);
 
     /// A code known when the program is built; in a `const` a wrong one does not compile.
     ///

@@ -177,6 +177,13 @@ impl Db {
     /// document by its `_id`. They must be idempotent: the driver does not send them again after
     /// a failure, the caller does.
     pub(super) async fn upsert(&self, collection: &str, statements: &[Document]) -> Result<()> {
+        self.update(collection, statements).await.map(drop)
+    }
+
+    /// As [`Db::upsert`] for any update statements; answers how many documents they matched or
+    /// made.
+    pub(super) async fn update(&self, collection: &str, statements: &[Document]) -> Result<usize> {
+        let mut matched = 0;
         for batch in statements.chunks(BATCH_MAX) {
             let command = doc! {
                 "update": collection,
@@ -186,8 +193,10 @@ impl Db {
             };
             let reply = self.call(self.database.run_command(command)).await?;
             check_reply(&reply)?;
+            let count = reply.get_i32("n").unwrap_or_default();
+            matched += usize::try_from(count).unwrap_or_default();
         }
-        Ok(())
+        Ok(matched)
     }
 
     /// The write concern as a command carries it, for commands that the driver sends as they

@@ -81,12 +81,14 @@ impl Epochs for MongoEpochs {
         standing.ok_or_else(|| corrupt(format!("the fence of partition {partition} is gone")))
     }
 
-    async fn confirm(&self, partition: Partition, epoch: Epoch) -> Result<bool> {
-        let fences = self.db.collection(FENCES);
-        let mut standing = fence_id(partition);
-        standing.insert("e", number(epoch));
-        let confirm = fences.update_one(standing, doc! { "$inc": { "b": 1_i64 } });
-        Ok(self.db.call(confirm).await?.matched_count == 1)
+    async fn confirm(&self, fences: &[(Partition, Epoch)]) -> Result<bool> {
+        let confirm = |(partition, epoch): &(Partition, Epoch)| {
+            let mut standing = fence_id(*partition);
+            standing.insert("e", number(*epoch));
+            doc! { "q": standing, "u": { "$inc": { "b": 1_i64 } } }
+        };
+        let statements: Vec<_> = fences.iter().map(confirm).collect();
+        Ok(self.db.update(FENCES, &statements).await? == fences.len())
     }
 
     async fn tables(&self, groups: &[GroupId]) -> Result<Vec<EpochTable>> {

@@ -1,1 +1,4 @@
 //! The production directory: PostgreSQL.
+
+pub mod database;
+pub mod directory;

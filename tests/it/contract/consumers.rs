@@ -167,16 +167,8 @@ async fn consumers_go_on_in_a_new_epoch(subject: Subject) {
     assert_eq!(positions(&taken), said);
 }
 
-async fn leases_that_were_given_up_are_taken_again(subject: Subject) {
-    let group = new_group(&subject.log).await;
-    let said = say(&group, 1).await;
-    take(&subject.consumers, Consumer::Persist, group.id, 1).await;
-    subject.consumers.resign().await;
-    let again = take(&subject.consumers, Consumer::Persist, group.id, 1).await;
-    assert_eq!(positions(&again), said, "it was never acknowledged");
-}
-
 contract!({
+    embedded: crate::support::embedded::consumers_subject,
     redis: crate::support::redis::consumers_subject,
 }, [
     every_consumer_gets_every_event_in_order,
@@ -187,5 +179,4 @@ contract!({
     a_release_of_one_consumer_leaves_the_other_alone,
     what_an_interrupted_take_took_comes_again,
     consumers_go_on_in_a_new_epoch,
-    leases_that_were_given_up_are_taken_again,
 ]);

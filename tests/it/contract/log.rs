@@ -367,6 +367,20 @@ async fn the_stored_mark_only_moves_forward_and_not_beyond_the_head(subject: Sub
     assert_eq!(group.say(user(), "4").await.stored, group.pos(3));
 }
 
+async fn what_the_store_itself_appended_is_stored(subject: Subject) {
+    let group = new_group(&subject.log).await;
+    let said = text(user(), "1");
+    assert_eq!(appended(group.append(&said).await).stored, group.pos(1));
+    assert_eq!(group.say(user(), "2").await.stored, group.pos(2));
+    assert_eq!(repeated(group.append(&said).await).stored, group.pos(2));
+    subject
+        .log
+        .set_stored(&[(group.id, group.pos(1))])
+        .await
+        .unwrap();
+    assert_eq!(group.head().await.stored, group.pos(2));
+}
+
 async fn a_dropped_append_is_whole_or_not_there(subject: Subject) {
     let group = new_group(&subject.log).await;
     let said = text(user(), "dropped");
@@ -429,6 +443,7 @@ async fn a_tail_that_was_interrupted_misses_nothing(subject: Subject) {
 }
 
 contract!({
+    embedded: crate::support::embedded::log_subject,
     redis: crate::support::redis::log_subject,
 }, [
     positions_are_dense_from_one,
@@ -451,9 +466,17 @@ contract!({
     ranges_are_bounded_and_ascend,
     a_new_epoch_goes_on_where_the_old_one_ended,
     an_opening_whose_expectations_do_not_hold_is_refused,
-    the_stored_mark_only_moves_forward_and_not_beyond_the_head,
     a_dropped_append_is_whole_or_not_there,
     a_tail_sees_every_event_in_order,
     a_tail_begins_above_its_cursor_and_leaves_what_it_does_not_watch,
     a_tail_that_was_interrupted_misses_nothing,
 ]);
+
+// A log that is not itself the store is told what is stored.
+contract!({
+    redis_mark: crate::support::redis::log_subject,
+}, [the_stored_mark_only_moves_forward_and_not_beyond_the_head]);
+
+contract!({
+    embedded_mark: crate::support::embedded::log_subject,
+}, [what_the_store_itself_appended_is_stored]);

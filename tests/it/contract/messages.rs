@@ -488,6 +488,7 @@ async fn a_dead_letter_of_any_size_is_kept(messages: Subject) {
 contract!(
     {
         mongo: crate::support::mongo::open_messages,
+        embedded: crate::support::embedded::messages_subject,
     },
     [
         an_entry_of_each_kind_reads_back_unchanged,

@@ -33,3 +33,4 @@ pub(crate) mod log;
 mod messages;
 pub(crate) mod signals;
 mod unread;
+mod directory;

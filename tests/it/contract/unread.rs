@@ -423,6 +423,7 @@ async fn thousands_of_everything_are_recorded_in_one_call(unread: Subject) {
 contract!(
     {
         mongo: crate::support::mongo::open_unread,
+        embedded: crate::support::embedded::unread_subject,
     },
     [
         what_was_never_recorded_is_nothing,

@@ -1,10 +1,21 @@
 //! What tests share: finding the real services, and waiting for conditions.
 
+use std::time::Duration;
+
 pub(crate) mod fixture;
+pub(crate) mod embedded;
+pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod mongo;
+pub(crate) mod node;
+pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod sample;
+pub(crate) mod postgres;
+pub(crate) mod server;
+pub(crate) mod services;
+pub(crate) mod sqlite;
+pub(crate) mod tables;
 
 /// The address of a real service from the environment, as `scripts/services env` prints it;
 /// `None` when it is not running, which fails the test when `REQUIRE_BACKENDS=1`.
@@ -19,11 +30,22 @@ pub(crate) fn service(variable: &str) -> Option<String> {
     address
 }
 
+/// Waits until `holds` does, looking again and again.
+pub(crate) async fn eventually(deadline: Duration, holds: impl AsyncFn() -> bool) {
+    let looking = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let found = tokio::time::timeout(deadline, looking).await;
+    assert!(found.is_ok(), "it did not come true within {deadline:?}");
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "tests find their services in the environment"
 )]
-fn env(variable: &str) -> Option<String> {
+pub(crate) fn env(variable: &str) -> Option<String> {
     std::env::var(variable)
         .ok()
         .filter(|value| !value.is_empty())

@@ -1,18 +1,273 @@
-//! Real Redis servers that the tests start themselves.
+//! Real Redis servers that the tests start themselves, each with its own folder and port.
 
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use qunliu::lifecycle::Tasks;
+use qunliu::store::redis::options::Options;
+use qunliu::store::redis::stores::RedisStores;
+use redis::aio::MultiplexedConnection;
+
+use super::env;
+use super::logs::DEADLINE;
 use crate::contract::{consumers, log, signals};
+
+/// A server that keeps every append. It is killed and its folder removed when this is dropped.
+pub(crate) struct RedisServer {
+    port: u16,
+    dir: PathBuf,
+    settings: Vec<String>,
+    child: Option<Child>,
+}
+
+/// What no accepted message is lost with.
+pub(crate) const SAFE: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
+
+impl RedisServer {
+    /// A running server with safe settings; `None` if there is no `redis-server` on the path,
+    /// which fails the test when `REQUIRE_BACKENDS=1`.
+    pub(crate) async fn start() -> Option<Self> {
+        Self::start_with(SAFE).await
+    }
+
+    /// A running server with these settings.
+    pub(crate) async fn start_with(settings: &[&str]) -> Option<Self> {
+        if Command::new("redis-server")
+            .arg("--version")
+            .stdout(Stdio::null())
+            .status()
+            .is_err()
+        {
+            let is_required = env("REQUIRE_BACKENDS").is_some_and(|value| value == "1");
+            assert!(
+                !is_required,
+                "redis-server is not on the path and REQUIRE_BACKENDS=1"
+            );
+            eprintln!("skipped: redis-server is not on the path");
+            return None;
+        }
+        let port = free_port();
+        let dir = PathBuf::from(format!(
+            "/var/tmp/qunliu-redis-{}-{port}",
+            std::process::id()
+        ));
+        std::fs::create_dir_all(&dir).unwrap();
+        let settings = settings
+            .iter()
+            .map(|setting| (*setting).to_owned())
+            .collect();
+        let mut server = Self {
+            port,
+            dir,
+            settings,
+            child: None,
+        };
+        server.run().await;
+        Some(server)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// A process of ours on this server.
+    pub(crate) async fn process(&self) -> Process {
+        Process::start(
+            self,
+            Options {
+                lease_ms: 1_500,
+                ..Options::default()
+            },
+        )
+        .await
+    }
+
+    /// A process of ours on this server, or why it does not start.
+    pub(crate) async fn try_process(&self) -> qunliu::store::Result<RedisStores> {
+        RedisStores::connect(&self.url(), &Options::default(), &Tasks::default()).await
+    }
+
+    /// Makes this server a replica of `master`, and waits until it has all.
+    pub(crate) async fn follow(&self, master: &Self) {
+        let mut raw = self.raw().await;
+        let mut follow = redis::cmd("REPLICAOF");
+        follow
+            .arg("127.0.0.1")
+            .arg(master.port)
+            .exec_async(&mut raw)
+            .await
+            .unwrap();
+        let mut poll = tokio::time::interval(Duration::from_millis(20));
+        let following = async {
+            loop {
+                poll.tick().await;
+                let info = redis::cmd("INFO")
+                    .arg("replication")
+                    .query_async(&mut raw)
+                    .await;
+                let info: String = info.unwrap_or_default();
+                if info.contains("master_link_status:up") {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, following)
+            .await
+            .expect("the replica does not follow");
+    }
+
+    /// A plain connection, to look at and to damage what is kept.
+    pub(crate) async fn raw(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(self.url()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// Kills the server as a crash would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Starts it on what its folder holds, and waits until it answers.
+    pub(crate) async fn run(&mut self) {
+        let mut command = Command::new("redis-server");
+        command.args([
+            "--port",
+            &self.port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+        ]);
+        command
+            .arg("--dir")
+            .arg(&self.dir)
+            .args(&self.settings)
+            .stdout(Stdio::null());
+        self.child = Some(command.spawn().unwrap());
+        tokio::time::timeout(DEADLINE, self.answers())
+            .await
+            .expect("redis-server does not answer");
+    }
+
+    /// Kills it and starts it again.
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
+        self.run().await;
+    }
+
+    async fn answers(&self) {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut poll = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            poll.tick().await;
+            let Ok(mut connection) = client.get_multiplexed_async_connection().await else {
+                continue;
+            };
+            if redis::cmd("PING").exec_async(&mut connection).await.is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+        let _removed = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Ports below those that the system hands out by itself.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = 22_000 + u16::try_from(std::process::id() % 9_000).unwrap();
+    loop {
+        let port = 22_000 + (base - 22_000 + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// One process of ours: its stores and its tasks.
+pub(crate) struct Process {
+    pub(crate) stores: RedisStores,
+    tasks: Tasks,
+}
+
+impl Process {
+    pub(crate) async fn start(server: &RedisServer, options: Options) -> Self {
+        let tasks = Tasks::default();
+        let stores = RedisStores::connect(&server.url(), &options, &tasks)
+            .await
+            .unwrap();
+        Self { stores, tasks }
+    }
+
+    /// Ends as a crash would: nothing is given back.
+    pub(crate) async fn die(self) {
+        self.tasks
+            .stop(Duration::ZERO, std::future::ready(()))
+            .await;
+    }
+}
+
+/// The answer of a call, made again while the server is away.
+pub(crate) async fn eventually<T, F>(mut call: impl FnMut() -> F) -> T
+where
+    F: Future<Output = qunliu::store::Result<T>>,
+{
+    let mut poll = tokio::time::interval(Duration::from_millis(10));
+    let calling = async {
+        loop {
+            poll.tick().await;
+            match call().await {
+                Ok(answer) => return answer,
+                Err(error) => assert!(error.is_transient(), "{error:?}"),
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, calling)
+        .await
+        .expect("the server does not answer")
+}
 
 /// A log of a Redis of its own.
 pub(crate) async fn log_subject() -> Option<log::Subject> {
-    None
+    let server = RedisServer::start().await?;
+    let process = server.process().await;
+    let log = process.stores.log.clone();
+    Some(log::Subject {
+        log,
+        _keep: Box::new((process, server)),
+    })
 }
 
 /// A log with consumers of a Redis of its own.
 pub(crate) async fn consumers_subject() -> Option<consumers::Subject> {
-    None
+    let server = RedisServer::start().await?;
+    let process = server.process().await;
+    let (log, consumers) = (process.stores.log.clone(), process.stores.consumers.clone());
+    Some(consumers::Subject {
+        log,
+        consumers,
+        _keep: Box::new((process, server)),
+    })
 }
 
 /// Signals of a Redis of its own.
 pub(crate) async fn signals_subject() -> Option<signals::Subject> {
-    None
+    let server = RedisServer::start().await?;
+    let process = server.process().await;
+    let signals = process.stores.signals.clone();
+    Some(signals::Subject {
+        signals,
+        _keep: Box::new((process, server)),
+    })
 }

@@ -1,0 +1,357 @@
+//! The REST calls of a run, with their own types of the answers: only the fields it needs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::wire::Event;
+use crate::model::id::{GroupId, UserId};
+
+/// How long one call may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a call that was told to wait is tried.
+const TRIES: u32 = 60;
+/// The longest wait between two tries.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RestError {
+    /// The server refused it.
+    #[error("{path}: {status} {code}: {detail}")]
+    Refused {
+        /// What was called.
+        path: String,
+        /// The HTTP status.
+        status: StatusCode,
+        /// The code of the problem.
+        code: String,
+        /// The fields that were wrong.
+        fields: Vec<String>,
+        /// What was wrong, in words.
+        detail: String,
+    },
+    /// No answer, or none that can be read.
+    #[error("{path}: {source}")]
+    Broken {
+        /// What was called.
+        path: String,
+        /// What happened.
+        source: reqwest::Error,
+    },
+}
+
+impl RestError {
+    /// Whether the server said that the credentials are not good, or no more.
+    pub fn is_unauthenticated(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if *status == StatusCode::UNAUTHORIZED)
+    }
+}
+
+/// One node of the server.
+#[derive(Debug, Clone)]
+pub struct Node {
+    http: reqwest::Client,
+    base: String,
+}
+
+/// The answer to register and log in.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Account {
+    /// Who.
+    pub user: AccountUser,
+    /// The tokens.
+    #[serde(flatten)]
+    pub tokens: Tokens,
+    /// The merchant that the first account founds.
+    #[serde(default)]
+    pub merchant: Option<Value>,
+}
+
+/// The user of an account.
+#[derive(Debug, Clone, Deserialize)]
+pub struct AccountUser {
+    /// The id.
+    pub id: UserId,
+}
+
+/// What proves who calls.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Tokens {
+    /// For calls and sockets.
+    pub access_token: String,
+    /// For new tokens.
+    pub refresh_token: String,
+    /// Seconds that the access token lives.
+    pub expires_in: u64,
+}
+
+/// A group as its member sees it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct GroupLine {
+    /// The group.
+    pub id: GroupId,
+    /// Messages of others above the own read cursor.
+    #[serde(default)]
+    pub unread: u64,
+}
+
+/// The answer of `GET /v1/unread`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct UnreadCounts {
+    /// The sum.
+    pub unread: u64,
+    /// By group; those without any may be left out.
+    pub groups: BTreeMap<GroupId, GroupUnread>,
+}
+
+/// The unread of one group.
+#[derive(Debug, Clone, Deserialize)]
+pub struct GroupUnread {
+    /// Messages of others above the own read cursor.
+    pub unread: u64,
+}
+
+#[derive(Deserialize)]
+struct Listing<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    code: String,
+    detail: String,
+    errors: Vec<ProblemField>,
+}
+
+#[derive(Deserialize)]
+struct ProblemField {
+    field: String,
+}
+
+impl Node {
+    /// The node at `base`, as `http://127.0.0.1:8080`.
+    ///
+    /// # Errors
+    /// No HTTP client could be made.
+    pub fn new(base: &str) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .no_proxy()
+            .build()?;
+        Ok(Self {
+            http,
+            base: base.trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// `host:port` of the node, for a socket; `None` unless the URL is plain HTTP.
+    pub fn address(&self) -> Option<String> {
+        let rest = self.base.strip_prefix("http://")?;
+        let host = rest.split('/').next()?;
+        let has_port = host
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        Some(if has_port {
+            host.to_owned()
+        } else {
+            format!("{host}:80")
+        })
+    }
+
+    /// Where the node is.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Registers an account.
+    ///
+    /// # Errors
+    /// See [`RestError`]; also for all calls below.
+    pub async fn register(
+        &self,
+        name: &str,
+        password: &str,
+        setup_code: Option<&str>,
+    ) -> Result<Account, RestError> {
+        let mut body = json!({"name": name, "password": password, "display_name": name});
+        if let Some(code) = setup_code {
+            body["setup_code"] = json!(code);
+        }
+        self.call(Method::POST, "/v1/auth/register", None, Some(body))
+            .await
+    }
+
+    /// Logs in.
+    pub async fn log_in(&self, name: &str, password: &str) -> Result<Account, RestError> {
+        let body = json!({"name": name, "password": password});
+        self.call(Method::POST, "/v1/auth/login", None, Some(body))
+            .await
+    }
+
+    /// Trades a refresh token for new tokens.
+    pub async fn refresh(&self, refresh_token: &str) -> Result<Tokens, RestError> {
+        let body = json!({"refresh_token": refresh_token});
+        self.call(Method::POST, "/v1/auth/refresh", None, Some(body))
+            .await
+    }
+
+    /// Creates a group.
+    pub async fn create_group(&self, token: &str, name: &str) -> Result<GroupId, RestError> {
+        let body = json!({"name": name});
+        let group: GroupLine = self
+            .call(Method::POST, "/v1/groups", Some(token), Some(body))
+            .await?;
+        Ok(group.id)
+    }
+
+    /// Adds members to a group, at most 200.
+    pub async fn add_members(
+        &self,
+        token: &str,
+        group: GroupId,
+        users: &[UserId],
+    ) -> Result<(), RestError> {
+        let path = format!("/v1/groups/{group}/members");
+        let body = json!({"users": users, "role": "member"});
+        let _: Value = self
+            .call(Method::POST, &path, Some(token), Some(body))
+            .await?;
+        Ok(())
+    }
+
+    /// The whole timeline of a group, walked from its start by `next`.
+    pub async fn timeline(&self, token: &str, group: GroupId) -> Result<Vec<Event>, RestError> {
+        let mut events = Vec::new();
+        let mut after = Some("0-0".to_owned());
+        while let Some(pos) = after.take() {
+            let path = format!("/v1/groups/{group}/messages?after={pos}&limit=200");
+            let page: Listing<Event> = self.call(Method::GET, &path, Some(token), None).await?;
+            events.extend(page.items);
+            after = page.next.filter(|next| *next != pos);
+        }
+        Ok(events)
+    }
+
+    /// The unread counts of a user.
+    pub async fn unread(&self, token: &str) -> Result<UnreadCounts, RestError> {
+        self.call(Method::GET, "/v1/unread", Some(token), None)
+            .await
+    }
+
+    /// The groups of a user, all pages.
+    pub async fn groups(&self, token: &str) -> Result<Vec<GroupLine>, RestError> {
+        let mut groups = Vec::new();
+        let mut path = Some("/v1/groups?limit=50".to_owned());
+        while let Some(at) = path.take() {
+            let page: Listing<GroupLine> = self.call(Method::GET, &at, Some(token), None).await?;
+            groups.extend(page.items);
+            path = page
+                .next
+                .map(|cursor| format!("/v1/groups?limit=50&cursor={cursor}"));
+        }
+        Ok(groups)
+    }
+
+    /// One call; one that was told to wait is tried again.
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> Result<T, RestError> {
+        let broken = |source| RestError::Broken {
+            path: path.to_owned(),
+            source,
+        };
+        let mut tries = 1;
+        loop {
+            let answer = self
+                .send(&method, path, token, body.as_ref())
+                .await
+                .map_err(broken)?;
+            let status = answer.status();
+            if status.is_success() {
+                return answer.json().await.map_err(broken);
+            }
+            let waits = matches!(status.as_u16(), 429 | 503);
+            if !waits || tries >= TRIES {
+                return Err(refusal(path, answer).await);
+            }
+            tries += 1;
+            tokio::time::sleep(retry_after(&answer)).await;
+        }
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> reqwest::Result<reqwest::Response> {
+        let mut request = self
+            .http
+            .request(method.clone(), format!("{}{path}", self.base));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        request.send().await
+    }
+}
+
+/// What `Retry-After` asks for, in seconds, within bounds.
+fn retry_after(answer: &reqwest::Response) -> Duration {
+    let header = answer
+        .headers()
+        .get("retry-after")
+        .and_then(|value| value.to_str().ok());
+    let seconds = header.and_then(|text| text.parse().ok()).unwrap_or(1);
+    Duration::from_secs(seconds).clamp(Duration::from_millis(100), WAIT_MAX)
+}
+
+async fn refusal(path: &str, answer: reqwest::Response) -> RestError {
+    let status = answer.status();
+    let problem: Problem = answer.json().await.unwrap_or_default();
+    RestError::Refused {
+        path: path.to_owned(),
+        status,
+        code: problem.code,
+        fields: problem
+            .errors
+            .into_iter()
+            .map(|error| error.field)
+            .collect(),
+        detail: problem.detail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plain_http_url_has_an_address() {
+        let address = |url| Node::new(url).unwrap().address();
+        assert_eq!(
+            address("http://127.0.0.1:18080/").as_deref(),
+            Some("127.0.0.1:18080")
+        );
+        assert_eq!(
+            address("http://chat.example").as_deref(),
+            Some("chat.example:80")
+        );
+        assert_eq!(address("http://[::1]:9").as_deref(), Some("[::1]:9"));
+        assert_eq!(address("https://chat.example"), None);
+    }
+}

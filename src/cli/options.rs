@@ -1,0 +1,37 @@
+//! What every subcommand takes that reads the configuration.
+
+use std::path::PathBuf;
+
+use crate::config::{Config, ConfigError, Environment, Flags};
+
+/// The configuration file and what overrides it.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The configuration file; without one the defaults hold.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where clients connect; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Where operators look.
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<String>,
+    /// The folder for what the server itself keeps.
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+}
+
+impl Options {
+    /// The configuration that these, the environment and the file make.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load(self) -> Result<Config, ConfigError> {
+        let flags = Flags {
+            listen: self.listen,
+            admin_listen: self.admin_listen,
+            data: self.data,
+        };
+        Config::load(self.config.as_deref(), &Environment::of_process(), &flags)
+    }
+}

@@ -1,0 +1,167 @@
+//! `/v1/groups/{group}/messages`: the timeline, and sending without a socket.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use warp::http::{Method, StatusCode};
+use warp::reply::Response;
+
+use crate::access::{Caller, Read};
+use crate::error::{Error, Result};
+use crate::ingress::app::App;
+use crate::ingress::call::Call;
+use crate::ingress::reply;
+use crate::ingress::route::Route;
+use crate::ingress::timeline::{self, Bounds, Piece};
+use crate::model::client_id::ClientId;
+use crate::model::id::{GroupId, MessageId};
+use crate::model::message::{Body, Mentions};
+use crate::model::position::Position;
+use crate::model::time::Time;
+use crate::pipeline::append::Attempt;
+use crate::pipeline::commands::messages::NewMessage;
+use crate::protocol::client::{PULL_MAX, validate_message};
+use crate::protocol::server::write_list;
+
+/// Events on a page unless asked otherwise.
+const PAGE: u32 = 50;
+
+/// How long a send waits for `stored`.
+const STORED_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The routes of this resource.
+pub fn routes(app: &App) -> Vec<Route> {
+    vec![
+        Route::signed(app, Method::GET, "/v1/groups/{group}/messages", list),
+        Route::signed(app, Method::POST, "/v1/groups/{group}/messages", send),
+    ]
+}
+
+async fn list(app: App, call: Call, caller: Caller) -> Result<Response> {
+    let group: GroupId = call.id("group")?;
+    let query = call.query(&["before", "after", "limit"])?;
+    let limit = query.limit(PAGE, PULL_MAX)?;
+    let position = |name| query.get(name).map(|text| parse(name, text)).transpose();
+    let bounds = match (position("after")?, position("before")?) {
+        (Some(_), Some(_)) => {
+            return Err(Error::field("after", "give `after` or `before`, not both"));
+        }
+        (Some(after), None) => Bounds::After(after),
+        (None, before) => Bounds::Before(before),
+    };
+    let permit = app.access.permit::<Read>(caller, group).await?;
+    let piece = timeline::read(&app, &permit, bounds, limit).await?;
+    let text = page(bounds, &piece)?;
+    Ok(reply::with_text(StatusCode::OK, "application/json", text))
+}
+
+fn parse(name: &'static str, text: &str) -> Result<Position> {
+    text.parse()
+        .map_err(|error: crate::model::position::InvalidPosition| {
+            Error::field(name, error.to_string())
+        })
+}
+
+/// What stands beside the items of a page.
+#[derive(Serialize)]
+struct Frame {
+    covers: Option<(Position, Position)>,
+    head: Position,
+    stored: Position,
+    previous: Option<String>,
+    next: Option<String>,
+}
+
+fn page(bounds: Bounds, piece: &Piece) -> Result<Vec<u8>> {
+    let first = piece.entries.first().map(|entry| entry.pos);
+    let last = piece.entries.last().map(|entry| entry.pos);
+    let upwards = matches!(bounds, Bounds::After(_));
+    // Upwards there is more below unless the page began at the very start, and the other way
+    // round.
+    let below = match bounds {
+        Bounds::After(after) => after.seq > 0 && first.is_some(),
+        Bounds::Before(_) => piece.more,
+    };
+    let above = if upwards {
+        piece.more
+    } else {
+        last.is_some_and(|pos| pos < piece.head.pos)
+    };
+    let frame = Frame {
+        covers: first.zip(last),
+        head: piece.head.pos,
+        stored: piece.head.stored,
+        previous: first.filter(|_| below).map(|pos| pos.to_string()),
+        next: last.filter(|_| above).map(|pos| pos.to_string()),
+    };
+    let mut text = br#"{"items":"#.to_vec();
+    write_list(&mut text, &piece.entries);
+    let rest = serde_json::to_vec(&frame).map_err(Error::internal)?;
+    text.push(b',');
+    text.extend_from_slice(rest.get(1..).unwrap_or_default());
+    Ok(text)
+}
+
+/// `{"client_id":"…","body":{…},"reply_to":[3,1830],"mentions":["u_…"],"again":[3,1841]}`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewBody {
+    client_id: ClientId,
+    body: Body,
+    #[serde(default)]
+    reply_to: Option<Position>,
+    #[serde(default)]
+    mentions: Mentions,
+    #[serde(default)]
+    again: Option<Position>,
+}
+
+/// How far a send has come.
+#[derive(Serialize)]
+struct Sent {
+    id: Option<MessageId>,
+    pos: Position,
+    at: Time,
+    receipt: &'static str,
+}
+
+async fn send(app: App, call: Call, caller: Caller) -> Result<Response> {
+    let group: GroupId = call.id("group")?;
+    let new: NewBody = call.json()?;
+    validate_message(&new.body, &new.mentions)?;
+    let attempt = new
+        .again
+        .map_or(Attempt::Unknown, |from| Attempt::Again { from });
+    let NewBody {
+        client_id,
+        body,
+        reply_to,
+        mentions,
+        ..
+    } = new;
+    let message = NewMessage {
+        client_id,
+        body,
+        reply_to,
+        mentions,
+    };
+    let under_way = app.receipts.under_way(group);
+    let sent = app.messages.send(caller, group, &message, attempt).await?;
+    let stored = under_way.until_stored(&sent.receipt, STORED_PATIENCE).await;
+    let status = match (sent.is_new, stored) {
+        (false, _) => StatusCode::OK,
+        (true, true) => StatusCode::CREATED,
+        (true, false) => StatusCode::ACCEPTED,
+    };
+    let receipt = if stored { "stored" } else { "accepted" };
+    let sent = sent.receipt;
+    Ok(reply::json(
+        status,
+        &Sent {
+            id: sent.message,
+            pos: sent.pos,
+            at: sent.at,
+            receipt,
+        },
+    ))
+}

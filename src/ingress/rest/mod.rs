@@ -1,0 +1,44 @@
+//! The REST resources (protocol.md, "REST"), one file each, named after the path. A handler
+//! reads the call, asks for a permit where a group is concerned, calls one command or read, and
+//! renders the answer.
+//!
+//! To add a resource: a file with `routes`, and a line in [`public`]. The authorisation matrix in
+//! `tests/it/flow/groups.rs` fails until the route has a row there.
+
+use super::app::App;
+use super::page;
+use super::route::Route;
+use super::socket;
+
+pub mod auth;
+pub mod groups;
+pub mod health;
+pub mod me;
+pub mod members;
+pub mod messages;
+pub mod metrics;
+pub mod reads;
+pub mod users;
+
+/// The routes for clients.
+pub fn public(app: &App) -> Vec<Route> {
+    let resources = [
+        auth::routes(app),
+        me::routes(app),
+        users::routes(app),
+        groups::routes(app),
+        members::routes(app),
+        messages::routes(app),
+        reads::routes(app),
+        socket::route::routes(app),
+        health::routes(app),
+        page::routes(app),
+    ];
+    resources.into_iter().flatten().collect()
+}
+
+/// The routes for operators.
+pub fn admin(app: &App) -> Vec<Route> {
+    let resources = [health::routes(app), metrics::routes(app)];
+    resources.into_iter().flatten().collect()
+}

@@ -1,0 +1,65 @@
+//! Failures as frames.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::egress::socket::Socket;
+use crate::error::Error;
+use crate::ingress::app::App;
+use crate::ingress::reply::causes;
+use crate::model::id::GroupId;
+use crate::protocol::code::ErrorCode;
+use crate::protocol::server::{ErrorFrame, ServerFrame, WrongField};
+use crate::protocol::websocket::encode::text_frame;
+
+/// Tells a client why a frame failed. A fault of ours is logged, once, under an id that the
+/// message carries.
+pub(super) fn refuse(
+    app: &App,
+    socket: &Socket,
+    id: Option<u64>,
+    group: Option<GroupId>,
+    error: &Error,
+) {
+    app.metrics
+        .request_errors
+        .with_label_values(&[error.code.name()])
+        .inc();
+    let reference = (error.code == ErrorCode::Internal).then(|| {
+        let reference = Uuid::new_v4().simple().to_string();
+        tracing::error!(id = %reference, cause = %causes(error), "a frame failed");
+        reference
+    });
+    socket.send_raw(&error_frame(id, group, error, reference.as_deref()));
+}
+
+/// The frame for a failure; `reference` is where the log says more.
+pub(super) fn error_frame(
+    id: Option<u64>,
+    group: Option<GroupId>,
+    error: &Error,
+    reference: Option<&str>,
+) -> Bytes {
+    let errors: Vec<WrongField<'_>> = error
+        .fields
+        .iter()
+        .map(|wrong| WrongField {
+            field: &wrong.field,
+            detail: &wrong.detail,
+        })
+        .collect();
+    let message = match reference {
+        Some(reference) => format!("{} ({reference})", error.detail),
+        None => error.detail.clone(),
+    };
+    let frame = ServerFrame::Error(ErrorFrame {
+        id,
+        group,
+        code: error.code,
+        message: &message,
+        errors: &errors,
+        retry_after_ms: error.retry_after_ms,
+        valid_up_to: error.valid_up_to,
+    });
+    text_frame(&frame.encode())
+}

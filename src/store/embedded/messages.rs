@@ -1,0 +1,281 @@
+//! The history in the file: the same rows as the log's, so that what was accepted is already
+//! kept, and keeping it again finds it there.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use sqlx::SqliteExecutor;
+
+use super::batch::Batch;
+use super::database::{Database, store_error};
+use super::events;
+use super::log_rows::insert_events;
+use super::rows::{
+    corrupt, entries, entry, event_columns, get_bytes, get_group, get_position, get_u64, get_user,
+    int, limit, position_list,
+};
+use super::writer::{Write, Writer};
+use crate::model::client_id::ClientId;
+use crate::model::digest::Digest;
+use crate::model::event::Entry;
+use crate::model::id::{GroupId, UserId};
+use crate::model::position::Position;
+use crate::store::Result;
+use crate::store::log::SendKey;
+use crate::store::messages::{Inserted, Messages};
+
+/// Every event of every group.
+pub struct EmbeddedMessages {
+    database: Database,
+    writer: Writer,
+}
+
+impl EmbeddedMessages {
+    /// The history in this file.
+    pub(super) const fn new(database: Database, writer: Writer) -> Self {
+        Self { database, writer }
+    }
+}
+
+#[async_trait]
+impl Messages for EmbeddedMessages {
+    /// If all are there already, which is usual since the append wrote them, it costs no fsync.
+    async fn insert(&self, entries: &[(GroupId, Entry)]) -> Result<Vec<Inserted>> {
+        let kept = identities(self.database.reader(), entries).await?;
+        if let Some(answers) = compare_all(&kept, entries) {
+            return Ok(answers);
+        }
+        let entries = entries.to_vec();
+        self.writer.run(Insert { entries }).await
+    }
+
+    async fn range(
+        &self,
+        group: GroupId,
+        after: Position,
+        upto: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Entry>> {
+        events::range(self.database.reader(), group, after, upto, limit).await
+    }
+
+    async fn range_back(
+        &self,
+        group: GroupId,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Entry>> {
+        events::range_back(self.database.reader(), group, before, limit).await
+    }
+
+    async fn positions(
+        &self,
+        group: GroupId,
+        after: Position,
+        limit_max: usize,
+    ) -> Result<Vec<Position>> {
+        let rows = sqlx::query(
+            "SELECT epoch, seq FROM events WHERE group_id = ?1 AND (epoch, seq) > (?2, ?3)
+             ORDER BY epoch, seq LIMIT ?4",
+        )
+        .bind(group.as_bytes().as_slice())
+        .bind(int(after.epoch))
+        .bind(int(after.seq))
+        .bind(limit(limit_max))
+        .fetch_all(self.database.reader())
+        .await
+        .map_err(store_error)?;
+        let pos = |row| get_position(row, "epoch", "seq");
+        rows.iter().map(pos).collect()
+    }
+
+    /// Kind 1 is the message, the one kind that is counted.
+    async fn last_messages(&self, groups: &[(GroupId, Position)]) -> Result<Vec<Option<Entry>>> {
+        let rows = sqlx::query(
+            "SELECT w.key AS place, e.* FROM json_each(?1) w CROSS JOIN events e
+             ON e.group_id = unhex(w.value ->> 0) AND (e.epoch, e.seq) = (
+                 SELECT m.epoch, m.seq FROM events m
+                 WHERE m.group_id = unhex(w.value ->> 0) AND m.kind = 1
+                 AND (m.epoch, m.seq) <= (w.value ->> 1, w.value ->> 2)
+                 ORDER BY m.epoch DESC, m.seq DESC LIMIT 1)",
+        )
+        .bind(position_list(groups.iter().copied()))
+        .fetch_all(self.database.reader())
+        .await
+        .map_err(store_error)?;
+        let placed = |row| Ok((get_u64(row, "place")?, entry(row)?));
+        let mut found: HashMap<_, _> = rows.iter().map(placed).collect::<Result<_>>()?;
+        Ok((0..)
+            .zip(groups)
+            .map(|(place, _)| found.remove(&place))
+            .collect())
+    }
+
+    async fn find_sent(&self, group: GroupId, key: SendKey, from: Position) -> Result<Vec<Entry>> {
+        let (sender, client_id) = key;
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM events INDEXED BY events_by_client_id
+             WHERE group_id = ?1 AND sender_id = ?2 AND client_id = ?3
+             AND (epoch, seq) >= (?4, ?5) ORDER BY epoch, seq",
+        ))
+        .bind(group.as_bytes().as_slice())
+        .bind(sender.as_bytes().as_slice())
+        .bind(client_id.as_bytes().as_slice())
+        .bind(int(from.epoch))
+        .bind(int(from.seq))
+        .fetch_all(self.database.reader())
+        .await
+        .map_err(store_error)?;
+        entries(&rows)
+    }
+
+    async fn sent_between(
+        &self,
+        group: GroupId,
+        sender: UserId,
+        after: Position,
+        upto: Position,
+    ) -> Result<Vec<(Position, u64)>> {
+        let rows = sqlx::query(
+            "SELECT epoch, seq, sender_count FROM events INDEXED BY events_by_sender
+             WHERE group_id = ?1 AND sender_id = ?2 AND kind = 1
+             AND (epoch, seq) > (?3, ?4) AND (epoch, seq) <= (?5, ?6) ORDER BY epoch, seq",
+        )
+        .bind(group.as_bytes().as_slice())
+        .bind(sender.as_bytes().as_slice())
+        .bind(int(after.epoch))
+        .bind(int(after.seq))
+        .bind(int(upto.epoch))
+        .bind(int(upto.seq))
+        .fetch_all(self.database.reader())
+        .await
+        .map_err(store_error)?;
+        let pair = |row| {
+            Ok((
+                get_position(row, "epoch", "seq")?,
+                get_u64(row, "sender_count")?,
+            ))
+        };
+        rows.iter().map(pair).collect()
+    }
+
+    async fn keep_dead_letter(
+        &self,
+        consumer_name: &str,
+        group: GroupId,
+        pos: Position,
+        payload: &[u8],
+        reason: &str,
+    ) -> Result<()> {
+        let letter = DeadLetter {
+            consumer_name: consumer_name.to_owned(),
+            group,
+            pos,
+            payload: payload.to_vec(),
+            reason: reason.to_owned(),
+        };
+        self.writer.run(letter).await
+    }
+}
+
+/// What makes an entry the same as another: digests alone would take two people's "ok" for one.
+type Identity = (UserId, ClientId, Digest);
+
+fn identity(entry: &Entry) -> Identity {
+    (entry.sender, entry.client_id, entry.digest)
+}
+
+/// What stands at the positions of `entries` now.
+async fn identities(
+    from: impl SqliteExecutor<'_>,
+    entries: &[(GroupId, Entry)],
+) -> Result<HashMap<(GroupId, Position), Identity>> {
+    let at = entries.iter().map(|(group, entry)| (*group, entry.pos));
+    let rows = sqlx::query(
+        "SELECT e.group_id, e.epoch, e.seq, e.sender_id, e.client_id, e.digest
+         FROM json_each(?1) w CROSS JOIN events e ON e.group_id = unhex(w.value ->> 0)
+         AND e.epoch = w.value ->> 1 AND e.seq = w.value ->> 2",
+    )
+    .bind(position_list(at))
+    .fetch_all(from)
+    .await
+    .map_err(store_error)?;
+    let row = |row| {
+        let identity = (
+            get_user(row, "sender_id")?,
+            get_bytes(row, "client_id", ClientId::from_slice)?,
+            get_bytes(row, "digest", Digest::from_slice)?,
+        );
+        let at = (
+            get_group(row, "group_id")?,
+            get_position(row, "epoch", "seq")?,
+        );
+        Ok((at, identity))
+    };
+    rows.iter().map(row).collect()
+}
+
+/// The answers for all entries; `None` if something stands at not all of their positions.
+fn compare_all(
+    kept: &HashMap<(GroupId, Position), Identity>,
+    entries: &[(GroupId, Entry)],
+) -> Option<Vec<Inserted>> {
+    let compare = |(group, entry): &(GroupId, Entry)| {
+        let kept = kept.get(&(*group, entry.pos))?;
+        let is_same = *kept == identity(entry);
+        Some(if is_same {
+            Inserted::Kept
+        } else {
+            Inserted::Different
+        })
+    };
+    entries.iter().map(compare).collect()
+}
+
+struct Insert {
+    entries: Vec<(GroupId, Entry)>,
+}
+
+#[async_trait]
+impl Write for Insert {
+    type Answer = Vec<Inserted>;
+
+    /// What stands at a position stays; then everything is compared with what stands there.
+    async fn apply(&self, batch: &mut Batch) -> Result<Vec<Inserted>> {
+        insert_events(batch.connection().await?, &self.entries).await?;
+        let kept = identities(batch.connection().await?, &self.entries).await?;
+        compare_all(&kept, &self.entries).ok_or_else(|| corrupt("events", "lacks a row just kept"))
+    }
+}
+
+struct DeadLetter {
+    consumer_name: String,
+    group: GroupId,
+    pos: Position,
+    payload: Vec<u8>,
+    reason: String,
+}
+
+#[async_trait]
+impl Write for DeadLetter {
+    type Answer = ();
+
+    async fn apply(&self, batch: &mut Batch) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO dead_letters (consumer, group_id, epoch, seq, payload, reason)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+        )
+        .bind(&self.consumer_name)
+        .bind(self.group.as_bytes().as_slice())
+        .bind(int(self.pos.epoch))
+        .bind(int(self.pos.seq))
+        .bind(&self.payload)
+        .bind(&self.reason)
+        .execute(batch.connection().await?)
+        .await
+        .map_err(store_error)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! The form of an event in Redis: written here, read here, cut up in `functions.lua` (META and
+//! REMEMBERED), which must be changed together.
+
+use bytes::Bytes;
+use redis::Value;
+
+use super::fault::corrupt;
+use super::reply::{at, bytes, field, list, number, position};
+use crate::model::client_id::ClientId;
+use crate::model::digest::Digest;
+use crate::model::event::{Draft, Entry, Kind};
+use crate::model::id::{MessageId, UserId};
+use crate::model::position::Position;
+use crate::model::time::Time;
+use crate::store::Result;
+use crate::store::log::Receipt;
+
+/// The bytes of META.
+const META: usize = 73;
+
+/// What stands in META for an event that is no message.
+const NO_MESSAGE: [u8; 16] = [0; 16];
+
+/// The fixed part of a draft but its text: what the functions compare and remember.
+pub(super) fn meta(draft: &Draft) -> Vec<u8> {
+    let fixed = &draft.fixed;
+    let message = fixed.content.message_id();
+    let mut meta = Vec::with_capacity(META);
+    meta.push(fixed.content.kind().code());
+    meta.extend_from_slice(fixed.sender.as_bytes());
+    meta.extend_from_slice(fixed.client_id.as_bytes());
+    meta.extend_from_slice(fixed.content.digest().as_bytes());
+    meta.extend_from_slice(&fixed.at.as_millis().to_be_bytes());
+    meta.extend_from_slice(message.as_ref().map_or(&NO_MESSAGE, |id| id.as_bytes()));
+    meta
+}
+
+/// The entry with this id and these fields.
+pub(super) fn entry(id: &Value, fields: &Value) -> Result<Entry> {
+    let pos = position(id)?;
+    let fields = list(fields)?;
+    let mut meta = Cut(bytes(field(fields, "m")?)?);
+    let [kind] = meta.cut()?;
+    let kind = Kind::from_code(kind).ok_or_else(|| corrupt(format!("kind {kind} at {pos}")))?;
+    Ok(Entry {
+        pos,
+        kind,
+        sender: UserId::from_bytes(meta.cut()?),
+        client_id: ClientId::from_bytes(meta.cut()?),
+        digest: digest(meta.cut()?)?,
+        at: Time::from_millis(i64::from_be_bytes(meta.cut()?)),
+        count: number(field(fields, "c")?)?,
+        sender_count: number(field(fields, "o")?)?,
+        fixed: Bytes::copy_from_slice(bytes(field(fields, "b")?)?),
+    })
+}
+
+/// The entries of a list of ids and fields.
+pub(super) fn entries(listed: &Value) -> Result<Vec<Entry>> {
+    let read = |item: &Value| {
+        let item = list(item)?;
+        entry(at(item, 0)?, at(item, 1)?)
+    };
+    list(listed)?.iter().map(read).collect()
+}
+
+/// The receipt in REMEMBERED.
+pub(super) fn remembered(value: &Value, stored: Position) -> Result<Receipt> {
+    let mut rest = Cut(bytes(value)?);
+    let _digest: [u8; 16] = rest.cut()?;
+    let at = Time::from_millis(i64::from_be_bytes(rest.cut()?));
+    let message = rest.cut()?;
+    let numbers = str::from_utf8(rest.0)
+        .ok()
+        .and_then(|text| text.split_once(' '));
+    let (pos, count) = numbers.ok_or_else(|| corrupt("a memory without a position"))?;
+    let (Ok(pos), Ok(count)) = (pos.parse(), count.parse()) else {
+        return Err(corrupt("a memory without a position"));
+    };
+    let message = (message != NO_MESSAGE).then(|| MessageId::from_bytes(message));
+    Ok(Receipt {
+        pos,
+        message,
+        at,
+        count,
+        stored,
+    })
+}
+
+fn digest(bytes: [u8; 16]) -> Result<Digest> {
+    Digest::from_slice(&bytes).ok_or_else(|| corrupt("a digest"))
+}
+
+/// Bytes that are cut from the front.
+struct Cut<'a>(&'a [u8]);
+
+impl Cut<'_> {
+    fn cut<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let (head, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or_else(|| corrupt("a short record"))?;
+        self.0 = rest;
+        Ok(*head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::event::{Content, Fixed};
+    use crate::model::id::GroupId;
+    use crate::model::message::{Body, Mentions};
+
+    const AT: Time = Time::from_millis(1_764_000_000_000);
+
+    fn draft(content: Content) -> Draft {
+        let (sender, client_id) = (UserId::generate(AT), ClientId::random());
+        let fixed = Fixed {
+            client_id,
+            sender,
+            at: AT,
+            content,
+        };
+        Draft {
+            group: GroupId::generate(AT),
+            fixed,
+        }
+    }
+
+    fn message() -> Draft {
+        let body = Body::Text {
+            text: "在吗\r\n\0".to_owned(),
+        };
+        let id = MessageId::generate(AT);
+        draft(Content::Message {
+            id,
+            body,
+            reply_to: None,
+            mentions: Mentions::default(),
+        })
+    }
+
+    fn text(text: impl Into<Vec<u8>>) -> Value {
+        Value::BulkString(text.into())
+    }
+
+    fn fields(draft: &Draft) -> Value {
+        let pairs = [
+            ("m", meta(draft)),
+            ("c", b"1200".to_vec()),
+            ("o", b"33".to_vec()),
+            ("b", draft.encode().to_vec()),
+        ];
+        Value::Array(
+            pairs
+                .into_iter()
+                .flat_map(|(name, value)| [text(name), text(value)])
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn an_entry_reads_back_what_was_written() {
+        for draft in [
+            message(),
+            draft(Content::Left {
+                user: UserId::generate(AT),
+            }),
+        ] {
+            let read = entry(&text("3-1851"), &fields(&draft)).unwrap();
+            assert_eq!(read, draft.into_entry(Position::new(3, 1851), 1200, 33));
+        }
+    }
+
+    #[test]
+    fn a_memory_reads_back_as_the_receipt() {
+        for draft in [
+            message(),
+            draft(Content::Left {
+                user: UserId::generate(AT),
+            }),
+        ] {
+            let mut value = meta(&draft).split_off(33);
+            value.extend_from_slice(b"3-1851 1200");
+            let receipt = remembered(&text(value), Position::START).unwrap();
+            assert_eq!((receipt.pos, receipt.count), (Position::new(3, 1851), 1200));
+            assert_eq!(
+                (receipt.message, receipt.at),
+                (draft.fixed.content.message_id(), AT)
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_cut_short_is_corrupt() {
+        assert!(entry(&text("3-1851"), &Value::Array(vec![text("m"), text("")])).is_err());
+        assert!(entry(&text("3"), &fields(&message())).is_err());
+        assert!(remembered(&text("short"), Position::START).is_err());
+    }
+}

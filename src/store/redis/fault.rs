@@ -1,0 +1,66 @@
+//! Errors of the driver in the terms of the boundary: what may succeed later is `Unavailable`.
+
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+
+use crate::store::StoreError;
+
+/// The store's name in errors.
+pub(super) const STORE: &str = "redis";
+
+/// What Redis answers while it cannot serve, beyond the codes that the driver knows: out of
+/// memory, too few replicas, a disk that fails, a function that runs too long.
+const TRANSIENT: &[&str] = &["OOM", "NOREPLICAS", "MISCONF", "BUSY", "UNKILLABLE"];
+
+/// The error of a call.
+pub(super) fn fault(error: RedisError) -> StoreError {
+    if is_transient(&error) {
+        unavailable(error)
+    } else {
+        StoreError::Failed {
+            store: STORE,
+            source: error.into(),
+        }
+    }
+}
+
+/// An error after which the call may be made again.
+pub(super) fn unavailable(source: impl Into<crate::store::Cause>) -> StoreError {
+    StoreError::Unavailable {
+        store: STORE,
+        source: source.into(),
+    }
+}
+
+/// An answer that this version cannot have caused.
+pub(super) fn corrupt(what: impl Into<String>) -> StoreError {
+    StoreError::Corrupt {
+        store: STORE,
+        what: what.into(),
+    }
+}
+
+fn is_transient(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Io => true,
+        ErrorKind::Server(
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::ReadOnly
+            | ServerErrorKind::TryAgain
+            | ServerErrorKind::ClusterDown,
+        ) => true,
+        _ => error.code().is_some_and(|code| TRANSIENT.contains(&code)),
+    }
+}
+
+/// Whether the connection cannot be trusted any more. After a time-out it may be half open, and
+/// only a new one tells.
+pub(super) fn breaks_connection(error: &RedisError) -> bool {
+    error.is_unrecoverable_error() || error.is_io_error()
+}
+
+/// Whether the server lacks our functions: another one, or somebody flushed them. Redis gives
+/// this error no code of its own.
+pub(super) fn lacks_function(answer: &RedisResult<Value>) -> bool {
+    matches!(answer, Err(error) if error.detail() == Some("Function not found"))
+}

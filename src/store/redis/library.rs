@@ -1,0 +1,70 @@
+//! The functions that run inside Redis: their text, names and calls.
+
+use redis::{Cmd, cmd};
+use sha2::{Digest as _, Sha256};
+
+const TEMPLATE: &str = include_str!("functions.lua");
+
+/// The functions of `functions.lua`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Function {
+    Append,
+    Prepare,
+    Open,
+    Stored,
+    Ack,
+    Claim,
+    Beat,
+    Lease,
+}
+
+impl Function {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Prepare => "prepare",
+            Self::Open => "open",
+            Self::Stored => "stored",
+            Self::Ack => "ack",
+            Self::Claim => "claim",
+            Self::Beat => "beat",
+            Self::Lease => "lease",
+        }
+    }
+}
+
+/// The text of the functions, under a version that is its digest: two versions of the server
+/// share a Redis, and neither replaces what the other calls.
+#[derive(Debug)]
+pub(super) struct Library {
+    version: String,
+}
+
+impl Library {
+    pub(super) fn new() -> Self {
+        let digest = Sha256::digest(TEMPLATE);
+        let version = digest
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self { version }
+    }
+
+    /// Loads the functions.
+    pub(super) fn load(&self) -> Cmd {
+        let text = TEMPLATE.replace("@VERSION@", &self.version);
+        let mut load = cmd("FUNCTION");
+        load.arg("LOAD").arg("REPLACE").arg(text);
+        load
+    }
+
+    /// A call of `function` with these keys, to which arguments are to be added.
+    pub(super) fn call(&self, function: Function, keys: &[String]) -> Cmd {
+        let mut call = cmd("FCALL");
+        call.arg(format!("{}_{}", function.name(), self.version))
+            .arg(keys.len())
+            .arg(keys);
+        call
+    }
+}

@@ -1,0 +1,48 @@
+//! Options of the Redis stores.
+
+use std::time::Duration;
+
+/// How to use a Redis.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// How many connections carry appends, 1 to 64. All appends of one group take the same one,
+    /// so that they keep their order; more connections let Redis answer more of them at once.
+    pub connections: usize,
+    /// How long an answer may take, in milliseconds. After it the outcome is unknown.
+    pub response_timeout_ms: u64,
+    /// How long the making of a connection may take, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// How long a process that died keeps its partitions, in milliseconds; leases are renewed
+    /// three times as often.
+    pub lease_ms: u64,
+    /// Whether to run on a Redis that does not sync each append to its disk. What such a server
+    /// said was accepted is lost when it crashes.
+    pub allow_data_loss: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connections: 4,
+            response_timeout_ms: 5_000,
+            connect_timeout_ms: 2_000,
+            lease_ms: 10_000,
+            allow_data_loss: false,
+        }
+    }
+}
+
+impl Options {
+    pub(super) const fn response_timeout(&self) -> Duration {
+        Duration::from_millis(self.response_timeout_ms)
+    }
+
+    pub(super) const fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    pub(super) const fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
+}

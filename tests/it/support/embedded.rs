@@ -1,0 +1,90 @@
+//! Embedded stores, each over a file of its own in a folder that goes with it.
+
+use std::path::{Path, PathBuf};
+
+use qunliu::lifecycle::Tasks;
+use qunliu::model::client_id::ClientId;
+use qunliu::store::embedded::stores::EmbeddedStores;
+use qunliu::store::epochs::Epochs;
+use qunliu::store::messages::Messages;
+use qunliu::store::unread::Unread;
+
+use crate::contract::{consumers, log, signals};
+use crate::support::fixture::Fixture;
+
+/// A folder that is removed with what is in it.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("qunliu-{}", ClientId::random()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.0.join("qunliu.db")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// The stores in a file.
+pub(crate) async fn open(file: &Path) -> EmbeddedStores {
+    EmbeddedStores::open(file, &Tasks::default()).await.unwrap()
+}
+
+async fn fresh() -> (EmbeddedStores, Folder) {
+    let folder = Folder::new();
+    (open(&folder.file()).await, folder)
+}
+
+/// A log in a file of its own.
+pub(crate) async fn log_subject() -> Option<log::Subject> {
+    let (stores, folder) = fresh().await;
+    Some(log::Subject {
+        log: stores.log,
+        _keep: Box::new(folder),
+    })
+}
+
+/// A log with consumers in a file of its own.
+pub(crate) async fn consumers_subject() -> Option<consumers::Subject> {
+    let (stores, folder) = fresh().await;
+    Some(consumers::Subject {
+        log: stores.log,
+        consumers: stores.consumers,
+        _keep: Box::new(folder),
+    })
+}
+
+/// Signals within this process.
+pub(crate) async fn signals_subject() -> Option<signals::Subject> {
+    let (stores, folder) = fresh().await;
+    Some(signals::Subject {
+        signals: stores.signals,
+        _keep: Box::new(folder),
+    })
+}
+
+/// Epochs in a file of their own.
+pub(crate) async fn epochs_subject() -> Option<Fixture<dyn Epochs>> {
+    let (stores, folder) = fresh().await;
+    Some(Fixture::in_place(stores.epochs, folder))
+}
+
+/// Messages in a file of their own.
+pub(crate) async fn messages_subject() -> Option<Fixture<dyn Messages>> {
+    let (stores, folder) = fresh().await;
+    Some(Fixture::in_place(stores.messages, folder))
+}
+
+/// Unread counts in a file of their own.
+pub(crate) async fn unread_subject() -> Option<Fixture<dyn Unread>> {
+    let (stores, folder) = fresh().await;
+    Some(Fixture::in_place(stores.unread, folder))
+}
