@@ -67,7 +67,11 @@ impl Talk {
         self.hear(json!({"type": "welcome", "heartbeat_s": 25, "groups": groups.into()}));
     }
 
-    fn hear(&mut self, frame: impl ToString) {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a frame is written where it is heard"
+    )]
+    fn hear(&mut self, frame: Value) {
         self.client.heard(&frame.to_string(), self.now);
         self.collect();
     }
@@ -216,6 +220,17 @@ fn a_hole_is_waited_for_and_then_pulled() {
     assert_eq!(talk.applied(), [(1, 11), (1, 12), (1, 13)]);
     talk.wait(2_000);
     assert_eq!(talk.sent("pull").len(), 1, "the hole is closed");
+}
+
+#[test]
+fn a_hole_is_noted_once_and_not_while_a_page_is_on_its_way() {
+    let mut talk = Talk::live();
+    talk.events(&[(1, 12), (1, 13)]);
+    assert_eq!(talk.noted(&Note::Hole), 1);
+    let mut talk = Talk::live();
+    talk.hear(json!({"type": "resync", "group": GROUP, "from": [1, 10], "head": [1, 19]}));
+    talk.events(&[(1, 20)]);
+    assert_eq!(talk.noted(&Note::Hole), 0);
 }
 
 #[test]
@@ -618,6 +633,7 @@ fn goaway_comes_back_elsewhere_after_the_named_pause() {
     assert_eq!(talk.connects.len(), 1);
     talk.wait(1);
     assert_eq!(talk.connects, [false, true]);
+    assert_eq!(talk.noted(&Note::Goaway), 1);
 }
 
 #[test]
