@@ -1,6 +1,5 @@
 //! The composition root: builds every part from a configuration, in the order in which they need
-//! each other, and with its `stores` the only place that names a
-//! backend.
+//! each other, and with its `stores` the only place that names a backend.
 //!
 //! In: a [`Config`] and a clock. Out: a running [`Server`] with its addresses. The program and
 //! the tests start the same one.
@@ -72,6 +71,7 @@ pub struct Server {
     address: SocketAddr,
     admin_address: SocketAddr,
     setup: SetupCode,
+    routes: Vec<route::Signature>,
     tasks: Tasks,
 }
 
@@ -102,6 +102,11 @@ impl Server {
     /// What the first account must prove; to be shown once to the one who started the server.
     pub fn setup_code(&self) -> Option<&str> {
         self.setup.text()
+    }
+
+    /// What clients may call, for whoever must know all of it.
+    pub fn routes(&self) -> &[route::Signature] {
+        &self.routes
     }
 
     /// Waits until a part ended without which the server is not whole.
@@ -139,8 +144,9 @@ async fn start(
         tasks,
     };
     let app = parts::compose(&base, &secret, setup.clone()).await?;
-    let public = route::all(&app, rest::public(&app));
-    listen::serve(listener, public, &config.http, tasks);
+    let public = rest::public(&app);
+    let routes = public.iter().map(|route| route.signature.clone()).collect();
+    listen::serve(listener, route::all(&app, public), &config.http, tasks);
     listen::serve(
         admin,
         route::all(&app, rest::admin(&app)),
@@ -151,6 +157,7 @@ async fn start(
         address,
         admin_address,
         setup,
+        routes,
         tasks: tasks.clone(),
     })
 }

@@ -76,7 +76,7 @@ impl Layers {
         for (name, text) in &environment.0 {
             let path = name.trim_start_matches("QUNLIU_").to_lowercase();
             let (section, key) = path.split_once('_').unwrap_or((&path, ""));
-            let value = self.from_text(section, key, text, name)?;
+            let value = self.read_text(section, key, text, name)?;
             self.set(section, key, value, name)?;
         }
         Ok(())
@@ -141,7 +141,7 @@ impl Layers {
     }
 
     /// Reads text as the type that the key holds.
-    fn from_text(
+    fn read_text(
         &mut self,
         section: &str,
         key: &str,

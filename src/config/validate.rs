@@ -132,13 +132,13 @@ fn log(filter: &str) -> Result<(), ConfigError> {
 
 fn within<N>(key: &str, value: N, bounds: RangeInclusive<N>) -> Result<(), ConfigError>
 where
-    N: PartialOrd + std::fmt::Display,
+    N: Copy + PartialOrd + std::fmt::Display,
 {
-    if bounds.contains(&value) {
+    let (least, most) = bounds.into_inner();
+    if least <= value && value <= most {
         return Ok(());
     }
-    let detail = format!("must be {} to {}", bounds.start(), bounds.end());
-    Err(invalid(key, &detail))
+    Err(invalid(key, &format!("must be {least} to {most}")))
 }
 
 fn invalid(key: &str, detail: &str) -> ConfigError {

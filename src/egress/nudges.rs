@@ -1,5 +1,6 @@
-//! Signals from other nodes and from this one: watermarks, read marks, new members. All of them
-//! may be lost; when that is known, what they would have told is read again.
+//! Signals from other nodes and from this one: read marks, new members. All of them may be lost;
+//! when that is known, what they would have told is read again. Watermarks are heard by
+//! [`super::receipts`], which nothing here may hold up.
 
 use std::sync::Arc;
 
@@ -9,9 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::attach::Attach;
 use super::hub::Hub;
-use super::receipts::Receipts;
 use crate::error::Result;
-use crate::model::id::{GroupId, UserId};
+use crate::model::id::{GroupId, SessionId, UserId};
 use crate::protocol::server::ServerFrame;
 use crate::store::directory::Directory;
 use crate::store::signals::Signal;
@@ -20,8 +20,6 @@ use crate::store::signals::Signal;
 pub struct Nudges {
     /// Whose listeners are told.
     pub hub: Arc<Hub>,
-    /// Who waits for `stored`.
-    pub receipts: Arc<Receipts>,
     /// How new members listen.
     pub attach: Attach,
     /// What is read again when signals were lost.
@@ -45,21 +43,40 @@ impl Nudges {
 
     async fn act(&self, signal: Signal) -> Result<()> {
         match signal {
-            Signal::Stored(group, pos) => self.receipts.stored(group, pos),
-            Signal::Read(user, group, _) => self.tell_heads(user, &[group]).await?,
+            Signal::Stored(..) => {}
+            Signal::Read {
+                user,
+                session,
+                group,
+                ..
+            } => {
+                self.tell_heads(user, Some(session), &[group]).await?;
+            }
             Signal::Joined(user, group, _) => self.attach.joined(user, group).await?,
             Signal::Lost => self.make_up().await?,
         }
         Ok(())
     }
 
-    /// Tells the user's sockets what the groups are at for them.
-    async fn tell_heads(&self, user: UserId, groups: &[GroupId]) -> Result<()> {
+    /// Tells the user's sockets, but for those of `knows`, what the groups are at for them.
+    async fn tell_heads(
+        &self,
+        user: UserId,
+        knows: Option<SessionId>,
+        groups: &[GroupId],
+    ) -> Result<()> {
         let Some(user) = self.hub.user(user) else {
             return Ok(());
         };
+        let mut sockets = user.sockets();
+        sockets.retain(|socket| Some(socket.caller.session) != knows);
+        if sockets.is_empty() {
+            return Ok(());
+        }
         let heads = self.hub.heads_for(user.id, groups).await?;
-        user.for_each_socket(|socket| socket.send(&ServerFrame::Heads { heads: &heads }));
+        sockets
+            .iter()
+            .for_each(|socket| socket.send(&ServerFrame::Heads { heads: &heads }));
         Ok(())
     }
 
@@ -72,7 +89,7 @@ impl Nudges {
             for group in &ids {
                 self.attach.joined(user.id, *group).await?;
             }
-            self.tell_heads(user.id, &ids).await?;
+            self.tell_heads(user.id, None, &ids).await?;
         }
         Ok(())
     }

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::socket::{Socket, SocketId};
@@ -15,6 +17,7 @@ use crate::model::id::GroupId;
 use crate::model::position::Position;
 use crate::protocol::server::ServerFrame;
 use crate::store::log::{Log, Receipt};
+use crate::store::signals::Signal;
 
 /// How often the watermarks of waiting groups are read again.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -87,6 +90,17 @@ impl Receipts {
             waiting.sockets.remove(&socket);
             waiting.is_needed()
         });
+    }
+
+    /// Hears of watermarks, until `stop`. A lost signal is made up for by the sweep.
+    pub async fn listen(self: Arc<Self>, mut signals: Receiver<Signal>, stop: CancellationToken) {
+        while let Some(heard) = stop.run_until_cancelled(signals.recv()).await {
+            match heard {
+                Ok(Signal::Stored(group, pos)) => self.stored(group, pos),
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
     }
 
     /// Reads the watermarks of waiting groups again, until `stop`.

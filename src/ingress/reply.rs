@@ -44,13 +44,12 @@ pub fn with_text(status: StatusCode, content_type: &'static str, text: Vec<u8>) 
 }
 
 /// One page of a list: `{"items":[…],"next":"…"|null}`, with a `Link` to the next page (RFC 8288).
-pub fn page<T: Serialize>(path: &str, limit: u32, items: &[T], next: Option<String>) -> Response {
+pub fn page<T: Serialize>(path: &str, limit: u32, items: &[T], next: Option<&str>) -> Response {
     #[derive(Serialize)]
     struct Page<'a, T> {
         items: &'a [T],
         next: Option<&'a str>,
     }
-    let next = next.as_deref();
     let mut response = json(StatusCode::OK, &Page { items, next });
     if let Some(next) = next {
         let link = format!("<{path}?limit={limit}&cursor={next}>; rel=\"next\"");

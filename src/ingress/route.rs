@@ -22,14 +22,21 @@ use crate::access::Caller;
 use crate::error::{Error, Result};
 use crate::protocol::code::ErrorCode;
 
-/// One endpoint.
-pub struct Route {
+/// What a route answers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
     /// The method.
     pub method: Method,
     /// The pattern of the path.
     pub path: &'static str,
     /// Whether it answers without a token.
     pub is_open: bool,
+}
+
+/// One endpoint.
+pub struct Route {
+    /// What it answers to.
+    pub signature: Signature,
     filter: BoxedFilter<(Response,)>,
 }
 
@@ -42,9 +49,11 @@ impl Route {
     {
         let filter = filter(app, &method, path, handler);
         Self {
-            method,
-            path,
-            is_open: true,
+            signature: Signature {
+                method,
+                path,
+                is_open: true,
+            },
             filter,
         }
     }
@@ -64,9 +73,11 @@ impl Route {
         };
         let filter = filter(app, &method, path, signed);
         Self {
-            method,
-            path,
-            is_open: false,
+            signature: Signature {
+                method,
+                path,
+                is_open: false,
+            },
             filter,
         }
     }
@@ -75,10 +86,7 @@ impl Route {
 /// All routes as one filter that always answers: a path that none has with `not_found`, a method
 /// that the path does not have with `method_not_allowed` and the ones it has.
 pub fn all(app: &App, routes: Vec<Route>) -> BoxedFilter<(Response,)> {
-    let known: Vec<_> = routes
-        .iter()
-        .map(|route| (route.method.clone(), route.path))
-        .collect();
+    let known: Vec<_> = routes.iter().map(|route| route.signature.clone()).collect();
     let nothing = warp::any().and_then(|| async { Err::<Response, _>(warp::reject::not_found()) });
     let routes = routes.into_iter().fold(nothing.boxed(), |all, route| {
         all.or(route.filter).unify().boxed()
@@ -164,12 +172,12 @@ fn variables(pattern: &'static str, path: &str) -> Option<Variables> {
     segments.next().is_none().then_some(variables)
 }
 
-fn no_route(known: &[(Method, &'static str)], path: &str, headers: &HeaderMap) -> Response {
+fn no_route(known: &[Signature], path: &str, headers: &HeaderMap) -> Response {
     let language = Language::of(headers);
-    let methods = known
+    let here = known
         .iter()
-        .filter(|(_, pattern)| variables(pattern, path).is_some());
-    let allowed: Vec<_> = methods.map(|(method, _)| method.as_str()).collect();
+        .filter(|known| variables(known.path, path).is_some());
+    let allowed: Vec<_> = here.map(|known| known.method.as_str()).collect();
     if allowed.is_empty() {
         return reply::problem(&Error::not_found("path"), language);
     }

@@ -123,7 +123,6 @@ pub(super) async fn compose(
         stores.unread.clone(),
         stores.signals.clone(),
         counts.clone(),
-        history.clone(),
     );
     Ok(Arc::new(Parts {
         auth: auth.await?,
@@ -200,6 +199,7 @@ fn writing(base: &Base<'_>, reading: &Reading) -> Arc<Appender> {
         signals: signals.clone(),
         history: history.clone(),
         fences: fences.clone(),
+        reopener: reopener.clone(),
     };
     let handlers: [Arc<dyn Handler>; 2] = [
         Arc::new(Persist::new(into, base.clock.clone(), metrics.clone())),
@@ -255,6 +255,8 @@ fn pushing(base: &Base<'_>, reading: &Reading) -> Pushing {
     let pusher = Pusher::new(hub.clone(), history.clone());
     tasks.spawn_vital("tail", pusher.run(log, draining.clone()));
     tasks.spawn_vital("receipts", receipts.clone().sweep(draining.clone()));
+    let told = receipts.clone().listen(signals.listen(), draining.clone());
+    tasks.spawn_vital("stored", told);
     let heartbeat = Heartbeat {
         hub: hub.clone(),
         clock: base.clock.clone(),
@@ -262,7 +264,6 @@ fn pushing(base: &Base<'_>, reading: &Reading) -> Pushing {
     tasks.spawn_vital("heartbeat", heartbeat.run(draining.clone()));
     let nudges = Nudges {
         hub: hub.clone(),
-        receipts: receipts.clone(),
         attach: attach.clone(),
         directory,
     };

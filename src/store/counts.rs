@@ -14,6 +14,9 @@ use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::model::unread::{ReadMark, Totals, unread};
 
+/// How far below the head a mark is made from the live log alone.
+const LIVE_MARK_MAX: usize = 256;
+
 /// What a group is at for one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Count {
@@ -173,7 +176,9 @@ impl Counts {
         })
     }
 
-    /// The mark for having read up to `pos`, which must be valid; `None` if there is no event.
+    /// The mark for having read up to `pos`, with the head; no mark if there is no event. A dead
+    /// position is read as the last valid one below it. Reading up to what the live log still
+    /// holds, as clients nearly always do, asks the log alone.
     ///
     /// # Errors
     /// A store does not answer.
@@ -182,14 +187,81 @@ impl Counts {
         user: UserId,
         group: GroupId,
         pos: Position,
+    ) -> Result<(Head, Option<ReadMark>)> {
+        let (head, own) = self
+            .heads(&[group], Some(user))
+            .await?
+            .pop()
+            .unwrap_or_default();
+        if pos.epoch == head.pos.epoch
+            && pos.seq <= head.pos.seq
+            && let Some(own) = own
+            && let Some(mark) = self.live_mark(user, group, pos, (head, own)).await?
+        {
+            return Ok((head, Some(mark)));
+        }
+        Ok((head, self.history_mark(user, group, pos).await?))
+    }
+
+    /// The mark at a position of the newest epoch, from the live log: the event there, and the
+    /// first own message above it, which counts one more.
+    async fn live_mark(
+        &self,
+        user: UserId,
+        group: GroupId,
+        pos: Position,
+        (head, own): (Head, u64),
+    ) -> Result<Option<ReadMark>> {
+        if pos == head.pos {
+            let totals = Totals {
+                count: head.count,
+                own,
+            };
+            return Ok(Some(ReadMark { pos, totals }));
+        }
+        let behind = head.pos.seq - pos.seq;
+        let Ok(behind) = usize::try_from(behind).map(|behind| behind + 1) else {
+            return Ok(None);
+        };
+        if behind > LIVE_MARK_MAX {
+            return Ok(None);
+        }
+        let after = Position::new(pos.epoch, pos.seq - 1);
+        let live = self.log.range(group, after, Some(head.pos), behind).await?;
+        let Some((at, above)) = live.split_first().filter(|(at, _)| at.pos == pos) else {
+            return Ok(None);
+        };
+        let own = above
+            .iter()
+            .find(|entry| entry.sender == user && entry.kind.is_counted())
+            .map_or(own, |entry| entry.sender_count.saturating_sub(1));
+        Ok(Some(ReadMark {
+            pos,
+            totals: Totals {
+                count: at.count,
+                own,
+            },
+        }))
+    }
+
+    /// The mark at any position, from the history.
+    async fn history_mark(
+        &self,
+        user: UserId,
+        group: GroupId,
+        pos: Position,
     ) -> Result<Option<ReadMark>> {
         let mut table = self.history.table(group).await?;
-        let bound = Position::new(table.epoch(), pos.seq + 1);
+        let at = table.clamp(pos);
+        if at.seq == 0 {
+            return Ok(Some(ReadMark::default()));
+        }
+        let bound = Position::new(table.epoch(), at.seq + 1);
         let found = self
             .history
             .before(group, &mut table, Some(bound), 1)
             .await?;
-        let Some(entry) = found.first().filter(|entry| entry.pos.seq == pos.seq) else {
+        let Some(entry) = found.first().filter(|entry| entry.pos.seq == at.seq) else {
             return Ok(None);
         };
         let own = if entry.sender == user {
@@ -198,12 +270,13 @@ impl Counts {
             let now = self.own_now(user, group).await?;
             self.own_at(user, group, &table, entry.pos, now).await?
         };
+        let totals = Totals {
+            count: entry.count,
+            own,
+        };
         Ok(Some(ReadMark {
             pos: entry.pos,
-            totals: Totals {
-                count: entry.count,
-                own,
-            },
+            totals,
         }))
     }
 

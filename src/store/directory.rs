@@ -110,7 +110,9 @@ pub struct NewGroup {
 /// What became of a change of membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
-    /// It is decided; these rows are to be appended, in this order. Empty if nothing changed.
+    /// It is decided; these rows are to be appended, in this order. Older rows about the same
+    /// person (or the group's settings) that nobody noted as appended come first, so that the
+    /// log hears of decisions in their order. Empty if nothing changed.
     Rows(Vec<OutboxRow>),
     /// A named person does not exist. Nothing was written.
     UnknownUser(UserId),

@@ -41,14 +41,14 @@ pub trait Epochs: Send + Sync {
     /// all, although `from` is one.
     async fn raise(&self, partition: Partition, from: Option<&Fence>, to: &Fence) -> Result<Fence>;
 
-    /// Whether the fence of `partition` still stands at `epoch`, as of a moment within this call.
+    /// Whether all these fences still stand, each as of a moment within this call.
     /// Asked after the events were kept and before anyone is told `stored` (epochs.md rule 5);
     /// the table is read after it. A majority write, not a read: a read may be answered by a
     /// primary that was deposed without knowing it yet.
     ///
     /// # Errors
     /// `Unavailable`: nothing may be concluded; say nothing of `stored`.
-    async fn confirm(&self, partition: Partition, epoch: Epoch) -> Result<bool>;
+    async fn confirm(&self, fences: &[(Partition, Epoch)]) -> Result<bool>;
 
     /// The tables of `groups`, in their order; an empty one for a group never opened.
     ///

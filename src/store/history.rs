@@ -78,7 +78,8 @@ impl History {
         limit: usize,
     ) -> Result<Vec<Entry>> {
         let mut found = Run::above(after.seq);
-        let live = self.log.range(group, after, upto, limit.min(STEP)).await?;
+        let asked = limit.min(STEP);
+        let live = self.log.range(group, after, upto, asked).await?;
         self.refresh(group, table, &live).await?;
         let live_starts = live
             .iter()
@@ -88,10 +89,14 @@ impl History {
             self.fill(group, table, &mut found, after, upto, limit)
                 .await?;
         }
+        // Fewer than asked for means that the live log has no more.
+        let mut whole = live.len() < asked;
         found.extend(live, table, limit);
-        while found.entries.len() < limit {
+        while !whole && found.entries.len() < limit {
             let from = found.last().unwrap_or(after);
-            let more = self.log.range(group, from, upto, STEP).await?;
+            let asked = (limit - found.entries.len()).min(STEP);
+            let more = self.log.range(group, from, upto, asked).await?;
+            whole = more.len() < asked;
             self.refresh(group, table, &more).await?;
             if !found.extend(more, table, limit) {
                 break;
@@ -140,7 +145,8 @@ impl History {
         };
         let mut bound = before;
         while found.entries.len() < limit && found.next != Some(1) {
-            let live = self.log.range_back(group, bound, STEP).await?;
+            let asked = (limit - found.entries.len()).min(STEP);
+            let live = self.log.range_back(group, bound, asked).await?;
             let Some(first) = live.first().map(|entry| entry.pos) else {
                 break;
             };
@@ -152,7 +158,8 @@ impl History {
         }
         bound = found.entries.last().map(|entry| entry.pos).or(before);
         while found.entries.len() < limit && found.next != Some(1) {
-            let stored = self.messages.range_back(group, bound, STEP).await?;
+            let asked = (limit - found.entries.len()).min(STEP);
+            let stored = self.messages.range_back(group, bound, asked).await?;
             let Some(first) = stored.first().map(|entry| entry.pos) else {
                 break;
             };

@@ -11,6 +11,8 @@
 //! | [`directory::Directory`] | people, merchants, groups, members | SQLite | PostgreSQL |
 //! | [`signals::Signals`] | what is not worth keeping | this process | Redis Pub/Sub |
 //!
+//! What SQLite and PostgreSQL have in common is written once, in [`relational`].
+//!
 //! To add a backend: a folder that implements the traits it can, one arm in `server.rs`, and one
 //! line for each trait in `tests/it/contract/`. The contract suites run unchanged.
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use super::Result;
-use crate::model::id::{GroupId, UserId};
+use crate::model::id::{GroupId, SessionId, UserId};
 use crate::model::position::Position;
 
 /// One nudge.
@@ -15,8 +15,17 @@ use crate::model::position::Position;
 pub enum Signal {
     /// Everything valid of the group up to here is stored.
     Stored(GroupId, Position),
-    /// The user read up to here, on some device.
-    Read(UserId, GroupId, Position),
+    /// The user read up to here.
+    Read {
+        /// Who.
+        user: UserId,
+        /// On which device: it knows already.
+        session: SessionId,
+        /// In which group.
+        group: GroupId,
+        /// Up to where.
+        pos: Position,
+    },
     /// The user became a member, by the event at this position.
     Joined(UserId, GroupId, Position),
     /// Signals may have been lost: the connection was made again. Only [`Signals::listen`]

@@ -10,4 +10,8 @@
 #[macro_use]
 mod contract;
 mod embedded;
+mod flow;
+mod layering;
 mod support;
+mod mongo;
+mod redis;

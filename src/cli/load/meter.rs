@@ -109,6 +109,8 @@ pub struct Meter {
     pub again: Count,
     /// Welcomes after the first one of a client.
     pub reconnects: Count,
+    /// Nodes that said that they go away, once for each client.
+    pub goaways: Count,
     /// Epochs told.
     pub epochs: Count,
     /// Queues that overflowed.

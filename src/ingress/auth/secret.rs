@@ -146,6 +146,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn path() -> PathBuf {
@@ -155,7 +156,7 @@ mod tests {
     fn opened(text: &str, mode: u32) -> Result<Secret, SecretError> {
         let path = path();
         std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         let opened = Secret::open(&path);
         std::fs::remove_file(&path).unwrap();
         opened

@@ -92,7 +92,7 @@ async fn list(app: App, call: Call, caller: Caller) -> Result<Response> {
             .seal(caller.user, LIST, &place_bytes(rank(state)))
     });
     let views: Vec<_> = states.iter().map(GroupView::of).collect();
-    Ok(reply::page(LIST, limit, &views, next))
+    Ok(reply::page(LIST, limit, &views, next.as_deref()))
 }
 
 async fn read(app: App, call: Call, caller: Caller) -> Result<Response> {

@@ -37,7 +37,6 @@ struct Ready {
     missing: Vec<&'static str>,
 }
 
-#[expect(clippy::unused_async, reason = "every handler is async")]
 async fn live(_app: App, _call: Call) -> Result<Response> {
     Ok(reply::json(StatusCode::OK, &Live { status: "ok" }))
 }

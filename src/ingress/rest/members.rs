@@ -93,7 +93,7 @@ async fn list(app: App, call: Call, caller: Caller) -> Result<Response> {
         &path,
         limit,
         &views(&app, members).await?,
-        next,
+        next.as_deref(),
     ))
 }
 

@@ -17,7 +17,6 @@ pub fn routes(app: &App) -> Vec<Route> {
     vec![Route::open(app, Method::GET, "/metrics", read)]
 }
 
-#[expect(clippy::unused_async, reason = "every handler is async")]
 async fn read(app: App, _call: Call) -> Result<Response> {
     let text = app.metrics.encode().map_err(Error::internal)?;
     Ok(reply::with_text(StatusCode::OK, PROMETHEUS, text))

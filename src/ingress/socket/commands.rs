@@ -29,20 +29,22 @@ impl Commands {
         Self { app, socket }
     }
 
-    /// Handles one text frame and answers it.
+    /// Parses one text; a client whose frame is not valid is told why.
+    pub(super) fn parse(&self, text: &str) -> Option<ClientFrame> {
+        self.app.metrics.frames_received.inc();
+        ClientFrame::parse(text)
+            .map_err(|refused| {
+                let error = Error::from(refused.invalid);
+                answers::refuse(&self.app, &self.socket, refused.id, refused.group, &error);
+            })
+            .ok()
+    }
+
+    /// Handles one frame and answers it.
     ///
     /// # Errors
     /// The frame was not valid; the client was told.
-    pub(super) async fn handle(&self, text: String) -> Result<()> {
-        let frame = match ClientFrame::parse(&text) {
-            Ok(frame) => frame,
-            Err(refused) => {
-                let error = Error::from(refused.invalid);
-                answers::refuse(&self.app, &self.socket, refused.id, refused.group, &error);
-                return Err(error);
-            }
-        };
-        drop(text);
+    pub(super) async fn handle(&self, frame: ClientFrame) -> Result<()> {
         let (id, group) = about(&frame);
         if let Err(error) = self.run(frame).await {
             answers::refuse(&self.app, &self.socket, id, group, &error);

@@ -21,5 +21,6 @@ pub mod echo; // answers every message with itself, for conformance suites
 pub mod route; // from a request to a session
 pub mod session; // one client, from hello to the close
 mod wire; // its reading end
-mod commands; // its frames
+mod lane; // its frames, in order
+mod commands; // each frame
 mod answers; // failures as frames

@@ -1,11 +1,9 @@
 //! One connected client, from `hello` to the close. Being greeted is a type of its own: before
 //! `hello` there are no commands.
 //!
-//! Inputs of the loop: draining, the queue's end, the command at hand, bytes of the client. One
-//! command runs at a time, so that sends of one connection keep their order.
+//! Inputs of the loop: draining, the queue's end, the two lanes of commands, bytes of the client.
+//! Sends run one at a time, so that those of one connection keep their order.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::commands::Commands;
+use super::lane::Lane;
 use super::reader::ReadError;
 use super::wire::Wire;
 use super::{answers, closing};
@@ -58,8 +57,6 @@ const LIMITS: Limits = Limits {
 
 /// How a conversation ended: in good order, or by what came over the wire.
 type Ended = std::result::Result<(), ReadError>;
-
-type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 /// Serves one connection until it ends.
 pub async fn serve(app: &App, stream: TcpStream, leftover: Vec<u8>) {
@@ -143,37 +140,38 @@ async fn talk(app: &App, wire: &mut Wire, socket: &Arc<Socket>, hello: Hello) ->
     }
     let commands = Commands::new(app.clone(), Arc::clone(socket));
     let mut invalid = Invalid::default();
-    let mut running: Option<Running<'_>> = None;
+    let (mut sends, mut others) = (Lane::default(), Lane::default());
     loop {
-        if running.is_none()
+        while sends.has_room()
+            && others.has_room()
             && let Some(text) = wire.take()
         {
-            app.metrics.frames_received.inc();
-            running = Some(Box::pin(commands.handle(text)));
+            match commands.parse(&text) {
+                Some(frame @ ClientFrame::Send(_)) => sends.add(frame),
+                Some(frame) => others.add(frame),
+                None => invalid.note(app.hub.now_s()),
+            }
         }
+        if invalid.is_abuse() {
+            abuse(socket);
+            return Ok(());
+        }
+        let has_room = sends.has_room() && others.has_room();
         tokio::select! {
             biased;
             () = app.tasks.draining().cancelled() => break,
             ended = socket.queue.pump() => return ended.map_err(ReadError::Io),
-            done = async { running.as_mut().expect("the branch is guarded").await },
-                if running.is_some() =>
-            {
-                running = None;
-                if done.is_err() && invalid.is_one_too_many(app.hub.now_s()) {
-                    abuse(socket);
-                    return Ok(());
-                }
-            }
-            read = wire.read(), if running.is_none() => {
+            done = sends.run(&commands) => invalid.note_if(done.is_err(), app.hub.now_s()),
+            done = others.run(&commands) => invalid.note_if(done.is_err(), app.hub.now_s()),
+            read = wire.read(), if has_room => {
                 read?;
                 socket.note_seen(app.hub.now_s());
             }
         }
     }
-    if let Some(running) = running {
-        // What the client sent is finished, and it is told.
-        drop(timeout(DRAIN_GRACE, running).await);
-    }
+    // What the client sent is finished, and it is told.
+    let both = async { tokio::join!(sends.finish(&commands), others.finish(&commands)) };
+    drop(timeout(DRAIN_GRACE, both).await);
     say_goodbye(socket);
     Ok(())
 }
@@ -225,7 +223,7 @@ struct Invalid {
 }
 
 impl Invalid {
-    fn is_one_too_many(&mut self, now_s: u64) -> bool {
+    fn note(&mut self, now_s: u64) {
         if now_s / 60 != self.minute {
             *self = Self {
                 minute: now_s / 60,
@@ -233,6 +231,15 @@ impl Invalid {
             };
         }
         self.count += 1;
+    }
+
+    fn note_if(&mut self, is_invalid: bool, now_s: u64) {
+        if is_invalid {
+            self.note(now_s);
+        }
+    }
+
+    const fn is_abuse(&self) -> bool {
         self.count >= INVALID_MAX
     }
 }

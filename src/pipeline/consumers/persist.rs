@@ -1,7 +1,7 @@
 //! Writes events to the message store, moves the stored watermark, and says `stored`
 //! (epochs.md rule 5: insert, contiguity, fence, table, in this order).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use crate::model::id::{GroupId, Partition, UserId};
 use crate::model::position::{Epoch, Position};
 use crate::model::time::Time;
 use crate::pipeline::fences::Fences;
+use crate::pipeline::reopen::Reopener;
 use crate::store::consumers::{Consumer, Delivery};
 use crate::store::epochs::Epochs;
 use crate::store::history::History;
@@ -42,6 +43,8 @@ pub struct Stores {
     pub history: History,
     /// The fences as this node knows them.
     pub fences: Arc<Fences>,
+    /// Opens groups whose fence moved on.
+    pub reopener: Arc<Reopener>,
 }
 
 /// The consumer `persist`.
@@ -49,7 +52,14 @@ pub struct Persist {
     stores: Stores,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
-    watermarks: Mutex<HashMap<GroupId, Position>>,
+    remembered: Mutex<HashMap<GroupId, Known>>,
+}
+
+/// A watermark, and the table by which it was said.
+#[derive(Clone)]
+struct Known {
+    stored: Position,
+    table: EpochTable,
 }
 
 type Batch = Vec<(GroupId, Entry)>;
@@ -61,7 +71,7 @@ impl Persist {
             stores,
             clock,
             metrics,
-            watermarks: Mutex::default(),
+            remembered: Mutex::default(),
         }
     }
 
@@ -83,92 +93,93 @@ impl Persist {
 
     /// Moves the watermarks of the groups whose events were just inserted, and tells who waits.
     async fn advance(&self, positions: &BTreeMap<GroupId, Vec<Position>>) -> Result<()> {
-        let groups: Vec<GroupId> = positions.keys().copied().collect();
-        let tables = self.stores.epochs.tables(&groups).await?;
-        let mut reached = Vec::with_capacity(groups.len());
-        for ((group, stored), table) in positions.iter().zip(&tables) {
-            reached.push((*group, self.contiguous(*group, table, stored).await?));
+        let mut reached = Vec::with_capacity(positions.len());
+        for (group, stored) in positions {
+            reached.push((*group, self.contiguous(*group, stored).await?));
         }
-        let confirmed = self.confirm(&groups).await?;
+        let groups: Vec<GroupId> = positions.keys().copied().collect();
+        let fences = self.confirm(&groups).await?;
         let tables = self.stores.epochs.tables(&groups).await?;
-        let marks: Vec<_> = reached
-            .into_iter()
-            .zip(tables)
-            .filter(|((group, pos), table)| {
-                let epoch = confirmed.get(&group.partition());
-                epoch.is_some_and(|epoch| table.epoch() >= *epoch) && table.is_valid(*pos)
-            })
-            .map(|(mark, _)| mark)
-            .collect();
-        self.say(&marks).await
+        let mut marks = Vec::with_capacity(groups.len());
+        for ((group, pos), table) in reached.into_iter().zip(tables) {
+            let Some(epoch) = fences.get(&group.partition()).copied() else {
+                continue;
+            };
+            if table.epoch() < epoch {
+                // Nothing may be said before the group is open again; opening says it.
+                self.stores.reopener.reopen(group, epoch).await?;
+            } else if table.is_valid(pos) {
+                marks.push((group, Known { stored: pos, table }));
+            }
+        }
+        self.say(marks).await
     }
 
     /// The highest position up to which everything valid is stored. The usual batch continues
-    /// right after the last watermark and needs no look at the store.
-    async fn contiguous(
-        &self,
-        group: GroupId,
-        table: &EpochTable,
-        stored: &[Position],
-    ) -> Result<Position> {
-        let floor = self.floor(group, table).await?;
+    /// right after the last watermark and needs no look at a store.
+    async fn contiguous(&self, group: GroupId, stored: &[Position]) -> Result<Position> {
+        let newest = stored.last().map_or(0, |pos| pos.epoch);
+        let Known {
+            stored: floor,
+            table,
+        } = self.known(group, newest).await?;
         let mut reached = floor;
         for pos in stored
             .iter()
             .filter(|pos| table.is_valid(**pos) && pos.seq > floor.seq)
         {
             if pos.seq != reached.seq + 1 {
-                return self.stores.history.contiguous(group, table, floor).await;
+                return self.stores.history.contiguous(group, &table, floor).await;
             }
             reached = *pos;
         }
         Ok(reached)
     }
 
-    /// A watermark that is known to stand.
-    async fn floor(&self, group: GroupId, table: &EpochTable) -> Result<Position> {
-        let known = self.remembered().get(&group).copied();
-        let floor = match known {
-            Some(pos) => pos,
-            None => {
-                let heads = self.stores.log.heads(&[group], None).await?;
-                heads
-                    .into_iter()
-                    .next()
-                    .flatten()
-                    .map(|(head, _)| head.stored)
-                    .unwrap_or_default()
-            }
-        };
-        Ok(if table.is_valid(floor) {
-            floor
-        } else {
-            Position::START
+    /// A watermark that stands, with a table that knows `epoch`.
+    async fn known(&self, group: GroupId, epoch: Epoch) -> Result<Known> {
+        let known = self.remembered().get(&group).cloned();
+        if let Some(known) = known.filter(|known| known.table.epoch() >= epoch) {
+            return Ok(known);
+        }
+        let table = self.stores.history.table(group).await?;
+        let heads = self.stores.log.heads(&[group], None).await?;
+        let head = heads.into_iter().next().flatten();
+        let stored = head
+            .map(|(head, _)| head.stored)
+            .filter(|pos| table.is_valid(*pos));
+        Ok(Known {
+            stored: stored.unwrap_or_default(),
+            table,
         })
     }
 
     /// The epochs of the partitions whose fence stands, asked after the inserts.
     async fn confirm(&self, groups: &[GroupId]) -> Result<HashMap<Partition, Epoch>> {
-        let partitions: HashSet<Partition> = groups.iter().map(GroupId::partition).collect();
-        let asked = partitions
-            .into_iter()
-            .map(|partition| self.confirm_one(partition));
-        let fences = futures::future::try_join_all(asked).await?;
-        Ok(fences.into_iter().flatten().collect())
-    }
-
-    async fn confirm_one(&self, partition: Partition) -> Result<Option<(Partition, Epoch)>> {
-        let fence = self.stores.fences.get(partition).await?;
-        if self.stores.epochs.confirm(partition, fence.epoch).await? {
-            return Ok(Some((partition, fence.epoch)));
+        let partitions: BTreeSet<Partition> = groups.iter().map(GroupId::partition).collect();
+        let mut fences = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            fences.push((partition, self.stores.fences.get(partition).await?.epoch));
         }
-        let fence = self.stores.fences.read(partition).await?;
-        let stands = self.stores.epochs.confirm(partition, fence.epoch).await?;
-        Ok(stands.then_some((partition, fence.epoch)))
+        if self.stores.epochs.confirm(&fences).await? {
+            return Ok(fences.into_iter().collect());
+        }
+        let mut standing = HashMap::new();
+        for (partition, _) in fences {
+            let epoch = self.stores.fences.read(partition).await?.epoch;
+            if self.stores.epochs.confirm(&[(partition, epoch)]).await? {
+                standing.insert(partition, epoch);
+            }
+        }
+        Ok(standing)
     }
 
-    async fn say(&self, marks: &[(GroupId, Position)]) -> Result<()> {
-        self.stores.log.set_stored(marks).await?;
+    async fn say(&self, known: Vec<(GroupId, Known)>) -> Result<()> {
+        let marks: Vec<_> = known
+            .iter()
+            .map(|(group, known)| (*group, known.stored))
+            .collect();
+        self.stores.log.set_stored(&marks).await?;
         let signals: Vec<_> = marks
             .iter()
             .map(|(g, pos)| Signal::Stored(*g, *pos))
@@ -176,16 +187,16 @@ impl Persist {
         if let Err(error) = self.stores.signals.publish(&signals).await {
             tracing::debug!(%error, "senders learn of the watermark later");
         }
-        let mut watermarks = self.remembered();
-        if watermarks.len() > REMEMBERED_MAX {
-            watermarks.clear();
+        let mut remembered = self.remembered();
+        if remembered.len() > REMEMBERED_MAX {
+            remembered.clear();
         }
-        watermarks.extend(marks.iter().copied());
+        remembered.extend(known);
         Ok(())
     }
 
-    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<GroupId, Position>> {
-        self.watermarks
+    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<GroupId, Known>> {
+        self.remembered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

@@ -45,9 +45,14 @@ impl Epochs for EmbeddedEpochs {
         self.writer.run(raise).await
     }
 
-    async fn confirm(&self, partition: Partition, epoch: Epoch) -> Result<bool> {
-        let fence = self.fence(partition).await?;
-        Ok(fence.is_some_and(|fence| fence.epoch == epoch))
+    async fn confirm(&self, fences: &[(Partition, Epoch)]) -> Result<bool> {
+        for (partition, epoch) in fences {
+            let fence = self.fence(*partition).await?;
+            if fence.is_none_or(|fence| fence.epoch != *epoch) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn tables(&self, groups: &[GroupId]) -> Result<Vec<EpochTable>> {

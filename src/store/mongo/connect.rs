@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use mongodb::bson::doc;
 use mongodb::options::{
     Acknowledgment, ClientOptions, ClusteredIndex, IndexOptions, ReadConcern, ReadPreference,
@@ -106,13 +107,10 @@ async fn client_options(url: &str, options: &Options) -> Result<ClientOptions> {
     Ok(client)
 }
 
-/// Makes what is not there yet. Doing it again, also from many nodes at once, changes nothing; a
-/// collection that is there with other options is an error.
+/// Makes what is not there yet. Doing it again, also from many nodes at once, changes nothing.
 async fn make_collections(db: &Db) -> Result<()> {
     for name in [EVENTS, CURSORS] {
-        let create = db.database().create_collection(name);
-        let clustered = create.clustered_index(ClusteredIndex::default());
-        db.call(clustered).await?;
+        make_clustered(db, name).await?;
     }
     let by_send = IndexModel::builder()
         .keys(doc! { "c": 1 })
@@ -121,4 +119,30 @@ async fn make_collections(db: &Db) -> Result<()> {
     let events = db.collection(EVENTS);
     db.call(events.create_index(by_send)).await?;
     Ok(())
+}
+
+/// Makes a clustered collection. MongoDB refuses one that is there, even with the same options,
+/// so what counts is how it is afterwards.
+async fn make_clustered(db: &Db, name: &str) -> Result<()> {
+    let create = db.database().create_collection(name);
+    let created = db.call(create.clustered_index(ClusteredIndex::default()));
+    let Err(error) = created.await else {
+        return Ok(());
+    };
+    match is_clustered(db, name).await? {
+        Some(true) => Ok(()),
+        Some(false) => Err(failed(format!(
+            "the collection {name} is there, but not clustered on _id: it was not made by \
+             Qunliu; move it away or name another database in the address"
+        ))),
+        None => Err(error),
+    }
+}
+
+/// Whether a collection is clustered; `None` if it is not there.
+async fn is_clustered(db: &Db, name: &str) -> Result<Option<bool>> {
+    let list = db.database().list_collections();
+    let mut found = db.call(list.filter(doc! { "name": name })).await?;
+    let specification = db.call(found.try_next()).await?;
+    Ok(specification.map(|found| found.options.clustered_index.is_some()))
 }

@@ -1,6 +1,7 @@
 //! The database that all stores of this folder share: every call goes through here, so that each
 //! has a deadline and each failure is classified once.
 
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::{Collection, Database};
 
 use super::failure::{check_reply, classify, duplicates, unavailable};
+use super::key;
+use crate::model::id::GroupId;
 use crate::store::Result;
 
 /// How many statements or documents one command carries at most.
@@ -119,6 +122,27 @@ impl Db {
         Ok(found)
     }
 
+    /// What `read` makes of the documents whose `_id` is one of these groups. Only for plain
+    /// collections: a clustered one is read whole for `$in`.
+    pub(super) async fn by_group<T>(
+        &self,
+        collection: &str,
+        groups: impl Iterator<Item = GroupId>,
+        read: impl Fn(&RawDocument) -> Result<(GroupId, T)>,
+    ) -> Result<HashMap<GroupId, T>> {
+        let distinct: BTreeSet<_> = groups.collect();
+        if distinct.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids: Vec<_> = distinct.into_iter().map(key::group).collect();
+        let query = Query::all(doc! { "_id": { "$in": ids } });
+        Ok(self
+            .find(collection, query, read)
+            .await?
+            .into_iter()
+            .collect())
+    }
+
     /// Inserts documents, at most [`BATCH_MAX`], in no order; answers the indices of those whose
     /// `_id` was taken. What this answered `Ok` for is durable, old and new.
     pub(super) async fn insert(
@@ -139,6 +163,13 @@ impl Db {
     /// document by its `_id`. They must be idempotent: the driver does not send them again after
     /// a failure, the caller does.
     pub(super) async fn upsert(&self, collection: &str, statements: &[Document]) -> Result<()> {
+        self.update(collection, statements).await.map(drop)
+    }
+
+    /// As [`Db::upsert`] for any update statements; answers how many documents they matched or
+    /// made.
+    pub(super) async fn update(&self, collection: &str, statements: &[Document]) -> Result<usize> {
+        let mut matched = 0;
         for batch in statements.chunks(BATCH_MAX) {
             let command = doc! {
                 "update": collection,
@@ -148,8 +179,10 @@ impl Db {
             };
             let reply = self.call(self.database.run_command(command)).await?;
             check_reply(&reply)?;
+            let count = reply.get_i32("n").unwrap_or_default();
+            matched += usize::try_from(count).unwrap_or_default();
         }
-        Ok(())
+        Ok(matched)
     }
 
     /// The write concern as a command carries it, for commands that the driver sends as they

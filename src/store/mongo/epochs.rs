@@ -1,10 +1,8 @@
 //! Fences and epoch tables: one document for each partition, one for each group. Every change is
 //! one atomic update of one document, so that a race has one winner and no transaction.
 
-use std::collections::{BTreeSet, HashMap};
-
 use async_trait::async_trait;
-use mongodb::bson::{Binary, Document, doc};
+use mongodb::bson::{Document, doc};
 use mongodb::options::ReturnDocument;
 
 use super::database::{Db, Query};
@@ -83,23 +81,19 @@ impl Epochs for MongoEpochs {
         standing.ok_or_else(|| corrupt(format!("the fence of partition {partition} is gone")))
     }
 
-    async fn confirm(&self, partition: Partition, epoch: Epoch) -> Result<bool> {
-        let fences = self.db.collection(FENCES);
-        let mut standing = fence_id(partition);
-        standing.insert("e", number(epoch));
-        let confirm = fences.update_one(standing, doc! { "$inc": { "b": 1_i64 } });
-        Ok(self.db.call(confirm).await?.matched_count == 1)
+    async fn confirm(&self, fences: &[(Partition, Epoch)]) -> Result<bool> {
+        let confirm = |(partition, epoch): &(Partition, Epoch)| {
+            let mut standing = fence_id(*partition);
+            standing.insert("e", number(*epoch));
+            doc! { "q": standing, "u": { "$inc": { "b": 1_i64 } } }
+        };
+        let statements: Vec<_> = fences.iter().map(confirm).collect();
+        Ok(self.db.update(FENCES, &statements).await? == fences.len())
     }
 
     async fn tables(&self, groups: &[GroupId]) -> Result<Vec<EpochTable>> {
-        if groups.is_empty() {
-            return Ok(Vec::new());
-        }
-        let distinct: BTreeSet<_> = groups.iter().copied().collect();
-        let ids: Vec<Binary> = distinct.into_iter().map(key::group).collect();
-        let query = Query::all(doc! { "_id": { "$in": ids } });
-        let found = self.db.find(TABLES, query, layout::read_table).await?;
-        let found: HashMap<_, _> = found.into_iter().collect();
+        let ids = groups.iter().copied();
+        let found = self.db.by_group(TABLES, ids, layout::read_table).await?;
         let tables = groups.iter().map(|group| found.get(group).cloned());
         Ok(tables.map(Option::unwrap_or_default).collect())
     }

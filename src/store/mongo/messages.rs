@@ -8,7 +8,7 @@ use mongodb::bson::{Document, doc};
 use super::database::{Db, Query};
 use super::insert;
 use super::key;
-use super::layout::{self, DEAD_LETTERS, EVENTS};
+use super::layout::{self, DEAD_LETTERS, EVENTS, LATEST};
 use crate::model::event::Entry;
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
@@ -16,7 +16,7 @@ use crate::store::Result;
 use crate::store::log::SendKey;
 use crate::store::messages::{Inserted, Messages};
 
-/// How many groups are asked for their last message at a time.
+/// How many groups are walked down at a time.
 const LAST_READS_MAX: usize = 16;
 
 /// How much of a dead letter is kept: half of what a document may hold.
@@ -42,6 +42,19 @@ impl MongoMessages {
             ..Query::all(filter)
         };
         self.db.find(EVENTS, query, layout::read_event).await
+    }
+
+    /// The newest counted entry up to `upto`, where `newest` is the newest of all.
+    async fn latest_up_to(
+        &self,
+        group: GroupId,
+        upto: Position,
+        newest: Option<Entry>,
+    ) -> Result<Option<Entry>> {
+        match newest {
+            Some(newest) if newest.pos > upto => self.last_message(group, upto).await,
+            newest => Ok(newest),
+        }
     }
 
     /// The newest counted entry up to `upto`: the collection is walked down from there, and the
@@ -114,12 +127,15 @@ impl Messages for MongoMessages {
         self.db.find(EVENTS, query, layout::event_position).await
     }
 
-    /// One short read for each group, some at a time: `$or` or `$lookup` over 500 ranges reads a
-    /// clustered collection whole, and a copy of each group's last message, kept up to date at
-    /// every insert, costs more than lists are read.
+    /// One query for the newest events; a walk down for the few groups whose newest one lies
+    /// above what was asked for. A walk for each group instead costs the server 0.3 ms each.
     async fn last_messages(&self, groups: &[(GroupId, Position)]) -> Result<Vec<Option<Entry>>> {
-        let reads = stream::iter(groups.to_vec());
-        let reads = reads.map(|(group, upto)| self.last_message(group, upto));
+        let ids = groups.iter().map(|(group, _)| *group);
+        let newest = self.db.by_group(LATEST, ids, layout::read_latest).await?;
+        let reads = stream::iter(groups.to_vec()).map(|(group, upto)| {
+            let newest = newest.get(&group).cloned();
+            self.latest_up_to(group, upto, newest)
+        });
         reads.buffered(LAST_READS_MAX).try_collect().await
     }
 

@@ -1,10 +1,10 @@
 //! Read marks, own totals, mentions and durable heads. Every answer for many groups is one or
 //! two queries.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use async_trait::async_trait;
-use mongodb::bson::{Binary, Document, RawDocument, doc};
+use mongodb::bson::{Document, RawDocument, doc};
 use mongodb::options::ReturnDocument;
 
 use super::database::{Db, Query};
@@ -154,14 +154,8 @@ impl Unread for MongoUnread {
     }
 
     async fn heads(&self, groups: &[GroupId]) -> Result<Vec<Option<DurableHead>>> {
-        if groups.is_empty() {
-            return Ok(Vec::new());
-        }
-        let distinct: BTreeSet<_> = groups.iter().copied().collect();
-        let ids: Vec<Binary> = distinct.into_iter().map(key::group).collect();
-        let query = Query::all(doc! { "_id": { "$in": ids } });
-        let found = self.db.find(HEADS, query, layout::read_head).await?;
-        let found: HashMap<_, _> = found.into_iter().collect();
+        let ids = groups.iter().copied();
+        let found = self.db.by_group(HEADS, ids, layout::read_head).await?;
         Ok(groups
             .iter()
             .map(|group| found.get(group).copied())

@@ -27,8 +27,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// says itself what was too slow; this bound is for one that is frozen or cut off.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// How long a node that starts waits for its connection, for another node that migrates, and for
-/// its own migrations.
+/// How long a node that starts waits for another node that migrates, and for its own migrations.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What every connection asks of the server, in milliseconds where it is a time. A node that was
@@ -79,8 +78,7 @@ impl Database {
 
 /// On a connection of its own, which may wait longer than a call.
 async fn migrate(options: &PgConnectOptions) -> Result<()> {
-    let connected = sqlx::PgConnection::connect_with(options).await;
-    let mut connection = connected.map_err(store_error)?;
+    let mut connection = answer(sqlx::PgConnection::connect_with(options)).await?;
     MIGRATIONS
         .run(&mut connection)
         .await
@@ -171,5 +169,43 @@ fn failed(source: impl Into<Cause>) -> StoreError {
     StoreError::Failed {
         store: STORE,
         source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_never_answers_is_unavailable() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let connected = Database::connect(&format!("postgres://q@127.0.0.1:{port}/q")).await;
+        assert!(connected.unwrap_err().is_transient());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_unavailable() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = closed.local_addr().unwrap().port();
+        drop(closed);
+        let connected = Database::connect(&format!("postgres://q@127.0.0.1:{port}/q")).await;
+        assert!(connected.unwrap_err().is_transient());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_refused_for_good() {
+        let connected = Database::connect("postgres://host:port/").await;
+        assert!(!connected.unwrap_err().is_transient());
+    }
+
+    #[test]
+    fn only_what_may_pass_is_passing() {
+        for sqlstate in ["08006", "40P01", "53300", "57014", "57P01", "25006"] {
+            assert!(is_passing(sqlstate), "{sqlstate}");
+        }
+        for sqlstate in ["", "23505", "42P01", "28P01", "57P04"] {
+            assert!(!is_passing(sqlstate), "{sqlstate}");
+        }
     }
 }

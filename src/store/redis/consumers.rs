@@ -5,7 +5,6 @@
 //! share pending entries.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{Cmd, RedisResult, Value, cmd, pipe};
@@ -28,8 +27,6 @@ use crate::store::consumers::{Consumer, ConsumerLog, Delivery};
 
 /// Streams read or claimed in one write.
 const STREAMS: usize = 64;
-/// The rest after a failure.
-const REST: Duration = Duration::from_millis(100);
 
 /// Where the work of both consumers lies, filled by the keeper.
 #[derive(Debug, Default)]
@@ -45,13 +42,8 @@ struct Tray {
     work: Mutex<Work>,
     /// Rings when there may be something to take.
     filled: Notify,
-    /// One take at a time, and what the last one came to.
-    taking: tokio::sync::Mutex<Taking>,
-}
-
-#[derive(Debug, Default)]
-struct Taking {
-    has_failed: bool,
+    /// One take at a time.
+    taking: tokio::sync::Mutex<()>,
 }
 
 impl Desk {
@@ -128,13 +120,8 @@ pub(super) struct RedisConsumers {
 impl ConsumerLog for RedisConsumers {
     async fn take(&self, consumer: Consumer, max: usize) -> Result<Vec<Delivery>> {
         let tray = self.desk.tray(consumer);
-        let mut taking = tray.taking.lock().await;
-        if taking.has_failed {
-            tokio::time::sleep(REST).await;
-        }
-        let taken = self.take_some(tray, consumer, max.max(1)).await;
-        taking.has_failed = taken.is_err();
-        taken
+        let _taking = tray.taking.lock().await;
+        self.take_some(tray, consumer, max.max(1)).await
     }
 
     async fn ack(&self, consumer: Consumer, done: &[(GroupId, Position)]) -> Result<()> {

@@ -65,7 +65,7 @@ impl Signals for RedisSignals {
 fn channel(signal: &Signal) -> Option<String> {
     match signal {
         Signal::Stored(group, _) => Some(keys::stored_channel(group.partition())),
-        Signal::Read(user, _, _) | Signal::Joined(user, _, _) => Some(keys::user_channel(*user)),
+        Signal::Read { user, .. } | Signal::Joined(user, _, _) => Some(keys::user_channel(*user)),
         Signal::Lost => None,
     }
 }

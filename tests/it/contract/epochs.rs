@@ -102,21 +102,30 @@ async fn the_fences_of_partitions_are_independent(epochs: Subject) {
 }
 
 async fn a_fence_is_confirmed_while_it_stands_and_never_again(epochs: Subject) {
-    assert!(!epochs.confirm(P, 1).await.unwrap(), "before the first");
+    assert!(
+        !epochs.confirm(&[(P, 1)]).await.unwrap(),
+        "before the first"
+    );
     let (first, second) = (fence(1, "h1"), fence(2, "h2"));
     epochs.raise(P, None, &first).await.unwrap();
-    assert!(epochs.confirm(P, 1).await.unwrap());
-    assert!(epochs.confirm(P, 1).await.unwrap(), "as often as asked");
-    assert!(!epochs.confirm(P, 2).await.unwrap(), "not yet raised");
+    assert!(epochs.confirm(&[(P, 1)]).await.unwrap());
+    assert!(
+        epochs.confirm(&[(P, 1)]).await.unwrap(),
+        "as often as asked"
+    );
+    assert!(!epochs.confirm(&[(P, 2)]).await.unwrap(), "not yet raised");
     epochs.raise(P, Some(&first), &second).await.unwrap();
-    assert!(!epochs.confirm(P, 1).await.unwrap(), "raised meanwhile");
-    assert!(epochs.confirm(P, 2).await.unwrap());
+    assert!(
+        !epochs.confirm(&[(P, 1)]).await.unwrap(),
+        "raised meanwhile"
+    );
+    assert!(epochs.confirm(&[(P, 2)]).await.unwrap());
 }
 
 async fn confirming_does_not_move_the_fence(epochs: Subject) {
     let (first, second) = (fence(1, "h1"), fence(2, "h2"));
     epochs.raise(P, None, &first).await.unwrap();
-    epochs.confirm(P, 1).await.unwrap();
+    epochs.confirm(&[(P, 1)]).await.unwrap();
     assert_eq!(epochs.fence(P).await.unwrap(), Some(first.clone()));
     let raised = epochs.raise(P, Some(&first), &second).await.unwrap();
     assert_eq!(raised, second);
@@ -204,7 +213,7 @@ async fn the_largest_numbers_are_kept(epochs: Subject) {
     let largest = fence(PART_MAX, &"h".repeat(64));
     epochs.raise(P, None, &largest).await.unwrap();
     assert_eq!(epochs.fence(P).await.unwrap(), Some(largest));
-    assert!(epochs.confirm(P, PART_MAX).await.unwrap());
+    assert!(epochs.confirm(&[(P, PART_MAX)]).await.unwrap());
     let (group, last) = (group(), row(PART_MAX, PART_MAX, PART_MAX));
     epochs.add_row(group, None, last).await.unwrap();
     let tables = epochs.tables(&[group]).await.unwrap();

@@ -382,6 +382,25 @@ async fn last_messages_of_five_hundred_groups_come_in_their_order(messages: Subj
     assert_eq!(newest, seqs(1, (2..=501).rev()));
 }
 
+async fn the_last_message_is_never_one_that_was_not_kept(messages: Subject) {
+    let group = group();
+    let first = message(at(1, 1), "在吗");
+    keep_entries(&*messages, group, std::slice::from_ref(&first)).await;
+    let other = message(at(1, 1), "另一句");
+    let inserted = messages.insert(&[(group, other)]).await.unwrap();
+    assert_eq!(inserted, [Different]);
+    let last = messages.last_messages(&[(group, at(9, 9))]).await.unwrap();
+    assert_eq!(last, [Some(first)]);
+}
+
+async fn an_older_message_kept_late_is_not_the_last(messages: Subject) {
+    let group = group();
+    let newest = keep(&*messages, group, &[at(2, 7)]).await;
+    keep(&*messages, group, &[at(2, 6), at(1, 900)]).await;
+    let last = messages.last_messages(&[(group, at(9, 9))]).await.unwrap();
+    assert_eq!(last, [Some(newest[0].clone())]);
+}
+
 async fn a_send_is_found_by_its_group_sender_and_key(messages: Subject) {
     let (group, other_group) = (group(), group());
     let (sender, key) = (user(), ClientId::random());
@@ -493,6 +512,8 @@ contract!(
         the_last_message_is_the_newest_counted_entry_up_to_the_bound,
         a_group_without_a_message_has_no_last_one,
         last_messages_of_five_hundred_groups_come_in_their_order,
+        the_last_message_is_never_one_that_was_not_kept,
+        an_older_message_kept_late_is_not_the_last,
         a_send_is_found_by_its_group_sender_and_key,
         every_entry_under_a_key_is_found_from_the_bound_on,
         only_messages_of_the_sender_are_sent_between,

@@ -1,12 +1,19 @@
 //! What tests share: finding the real services, and waiting for conditions.
 
+use std::time::Duration;
+
 pub(crate) mod fixture;
 pub(crate) mod embedded;
+pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod mongo;
+pub(crate) mod node;
+pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod sample;
 pub(crate) mod postgres;
+pub(crate) mod server;
+pub(crate) mod services;
 pub(crate) mod sqlite;
 pub(crate) mod tables;
 
@@ -21,6 +28,17 @@ pub(crate) fn service(variable: &str) -> Option<String> {
         eprintln!("skipped: {variable} is not set");
     }
     address
+}
+
+/// Waits until `holds` does, looking again and again.
+pub(crate) async fn eventually(deadline: Duration, holds: impl AsyncFn() -> bool) {
+    let looking = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let found = tokio::time::timeout(deadline, looking).await;
+    assert!(found.is_ok(), "it did not come true within {deadline:?}");
 }
 
 #[expect(

@@ -13,18 +13,35 @@ use super::fixture::Fixture;
 use super::service;
 
 /// Where the tests find MongoDB.
-pub(crate) const VARIABLE: &str = "QUNLIU_TEST_MONGODB";
+const VARIABLE: &str = "QUNLIU_TEST_MONGODB";
 
-/// A database of its own.
-struct Database {
-    url: String,
+/// A database of its own; its collections are gone when it is dropped.
+pub(crate) struct Place {
+    server: String,
     name: String,
 }
 
-impl Drop for Database {
+impl Place {
+    /// A name that no other test has; `None` if MongoDB is not there.
+    pub(crate) fn new() -> Option<Self> {
+        Some(Self {
+            server: service(VARIABLE)?,
+            name: format!("qunliu_test_{}", Uuid::now_v7().simple()),
+        })
+    }
+
+    /// The server's address with the name of the database in it.
+    pub(crate) fn url(&self) -> String {
+        let (base, query) = self.server.split_once('?').unwrap_or((&self.server, ""));
+        let base = base.trim_end_matches('/');
+        format!("{base}/{}?{query}", self.name)
+    }
+}
+
+impl Drop for Place {
     /// On a thread with a runtime of its own: a drop cannot wait within the test's.
     fn drop(&mut self) {
-        let (url, name) = (self.url.clone(), self.name.clone());
+        let (url, name) = (self.server.clone(), self.name.clone());
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -41,21 +58,10 @@ impl Drop for Database {
 }
 
 /// Fresh stores, if MongoDB is there.
-pub(crate) async fn open() -> Option<(MongoStores, impl Drop + 'static)> {
-    let database = Database {
-        url: service(VARIABLE)?,
-        name: format!("qunliu_test_{}", Uuid::now_v7().simple()),
-    };
-    let url = in_database(&database.url, &database.name);
-    let stores = MongoStores::connect(&url, &Options::default()).await;
-    Some((stores.unwrap(), database))
-}
-
-/// The address with the name of a database in it.
-fn in_database(url: &str, name: &str) -> String {
-    let (base, query) = url.split_once('?').unwrap_or((url, ""));
-    let host = base.trim_end_matches('/');
-    format!("{host}/{name}?{query}")
+async fn open() -> Option<(MongoStores, Place)> {
+    let place = Place::new()?;
+    let stores = MongoStores::connect(&place.url(), &Options::default()).await;
+    Some((stores.unwrap(), place))
 }
 
 /// An [`Epochs`] for one case.

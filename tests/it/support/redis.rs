@@ -85,6 +85,40 @@ impl RedisServer {
         .await
     }
 
+    /// A process of ours on this server, or why it does not start.
+    pub(crate) async fn try_process(&self) -> qunliu::store::Result<RedisStores> {
+        RedisStores::connect(&self.url(), &Options::default(), &Tasks::default()).await
+    }
+
+    /// Makes this server a replica of `master`, and waits until it has all.
+    pub(crate) async fn follow(&self, master: &Self) {
+        let mut raw = self.raw().await;
+        let mut follow = redis::cmd("REPLICAOF");
+        follow
+            .arg("127.0.0.1")
+            .arg(master.port)
+            .exec_async(&mut raw)
+            .await
+            .unwrap();
+        let mut poll = tokio::time::interval(Duration::from_millis(20));
+        let following = async {
+            loop {
+                poll.tick().await;
+                let info = redis::cmd("INFO")
+                    .arg("replication")
+                    .query_async(&mut raw)
+                    .await;
+                let info: String = info.unwrap_or_default();
+                if info.contains("master_link_status:up") {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, following)
+            .await
+            .expect("the replica does not follow");
+    }
+
     /// A plain connection, to look at and to damage what is kept.
     pub(crate) async fn raw(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.url()).unwrap();
@@ -182,6 +216,26 @@ impl Process {
             .stop(Duration::ZERO, std::future::ready(()))
             .await;
     }
+}
+
+/// The answer of a call, made again while the server is away.
+pub(crate) async fn eventually<T, F>(mut call: impl FnMut() -> F) -> T
+where
+    F: Future<Output = qunliu::store::Result<T>>,
+{
+    let mut poll = tokio::time::interval(Duration::from_millis(10));
+    let calling = async {
+        loop {
+            poll.tick().await;
+            match call().await {
+                Ok(answer) => return answer,
+                Err(error) => assert!(error.is_transient(), "{error:?}"),
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, calling)
+        .await
+        .expect("the server does not answer")
 }
 
 /// A log of a Redis of its own.

@@ -255,6 +255,7 @@ impl Client {
     }
 
     fn on_goaway(&mut self, frame: &Goaway, now: Duration) {
+        self.note(Note::Goaway);
         self.leave_at = Some(now + Duration::from_millis(frame.reconnect_after_ms));
     }
 

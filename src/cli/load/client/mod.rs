@@ -84,6 +84,8 @@ pub enum Note {
     Reconnected,
     /// A later epoch of a group was told.
     EpochTold,
+    /// The node goes away and said so.
+    Goaway,
     /// The queue overflowed.
     Resync,
     /// A page was asked for.

@@ -642,6 +642,7 @@ fn goaway_comes_back_elsewhere_after_the_named_pause() {
     assert_eq!(talk.connects.len(), 1);
     talk.wait(1);
     assert_eq!(talk.connects, [false, true]);
+    assert_eq!(talk.noted(&Note::Goaway), 1);
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! Frames of one client that must keep their order: one runs, a few wait. Sends have a lane of
+//! their own, so that nothing else a client asks for, and no store but the log, holds them up.
+
+use std::collections::VecDeque;
+use std::future::{Future, pending};
+use std::pin::Pin;
+
+use super::commands::Commands;
+use crate::error::Result;
+use crate::protocol::client::ClientFrame;
+
+/// Frames that wait before nothing more is read from the client.
+const WAITING_MAX: usize = 32;
+
+/// One lane.
+#[derive(Default)]
+pub(super) struct Lane<'a> {
+    waiting: VecDeque<ClientFrame>,
+    running: Option<Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>>,
+}
+
+impl<'a> Lane<'a> {
+    /// Whether another frame may be added.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() < WAITING_MAX
+    }
+
+    /// Whether nothing runs or waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.running.is_none() && self.waiting.is_empty()
+    }
+
+    /// Adds a frame. A read mark that waits, and that nobody wants an answer to, is replaced by a
+    /// later one of its group.
+    pub(super) fn add(&mut self, frame: ClientFrame) {
+        let replaced = self
+            .waiting
+            .iter_mut()
+            .find(|waiting| is_overtaken(waiting, &frame));
+        match replaced {
+            Some(waiting) => *waiting = frame,
+            None => self.waiting.push_back(frame),
+        }
+    }
+
+    /// Runs the frame at hand, or the next one, to its end; waits for ever if there is none.
+    /// Cancel safe: what runs goes on with the next call.
+    ///
+    /// # Errors
+    /// The frame was not valid; the client was told.
+    pub(super) async fn run(&mut self, commands: &'a Commands) -> Result<()> {
+        if self.running.is_none() {
+            let Some(frame) = self.waiting.pop_front() else {
+                return pending().await;
+            };
+            self.running = Some(Box::pin(commands.handle(frame)));
+        }
+        let Some(running) = self.running.as_mut() else {
+            return pending().await;
+        };
+        let done = running.await;
+        self.running = None;
+        if self.waiting.is_empty() {
+            self.waiting.shrink_to_fit();
+        }
+        done
+    }
+
+    /// Runs what was begun and what waits.
+    pub(super) async fn finish(&mut self, commands: &'a Commands) {
+        while !self.is_empty() {
+            // The client was told of a failure.
+            drop(self.run(commands).await);
+        }
+    }
+}
+
+fn is_overtaken(waiting: &ClientFrame, new: &ClientFrame) -> bool {
+    match (waiting, new) {
+        (ClientFrame::Read(old), ClientFrame::Read(new)) => {
+            old.id.is_none() && old.group == new.group && old.pos <= new.pos
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,9 @@
+//! What the product does, told as stories through a whole server: one file for each behaviour.
+
+mod accounts;
+mod bad_requests;
+mod connections;
+mod faults;
+mod groups;
+mod members;
+mod matrix;

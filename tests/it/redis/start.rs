@@ -1,0 +1,119 @@
+//! Which servers are refused, and what a server is given at the start.
+
+use std::error::Error as _;
+
+use qunliu::lifecycle::Tasks;
+use qunliu::store::StoreError;
+use qunliu::store::redis::options::Options;
+use qunliu::store::redis::stores::RedisStores;
+use redis::cmd;
+
+use crate::support::logs::{new_group, user};
+use crate::support::redis::RedisServer;
+
+async fn refusal(server: &RedisServer, allow_data_loss: bool) -> Option<String> {
+    let options = Options {
+        allow_data_loss,
+        ..Options::default()
+    };
+    match RedisStores::connect(&server.url(), &options, &Tasks::default()).await {
+        Ok(_) => None,
+        Err(error @ StoreError::Failed { .. }) => Some(error.source().unwrap().to_string()),
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_would_lose_accepted_messages_is_refused() {
+    for (setting, value) in [("appendonly", "no"), ("appendfsync", "everysec")] {
+        let settings = ["--appendonly", "yes", "--appendfsync", "always"];
+        let setting_arg = format!("--{setting}");
+        let settings = settings.into_iter().chain([setting_arg.as_str(), value]);
+        let Some(server) = RedisServer::start_with(&settings.collect::<Vec<_>>()).await else {
+            return;
+        };
+        let reason = refusal(&server, false).await.unwrap();
+        assert!(
+            reason.contains(setting) && reason.contains(value),
+            "{reason}"
+        );
+        assert!(
+            reason.contains("CONFIG SET"),
+            "{reason} does not say how to mend it"
+        );
+        assert_eq!(
+            refusal(&server, true).await,
+            None,
+            "the operator may allow it"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_drops_keys_when_full_is_always_refused() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let mut set = cmd("CONFIG");
+    set.arg("SET").arg("maxmemory-policy").arg("allkeys-lru");
+    set.exec_async(&mut server.raw().await).await.unwrap();
+    for allow_data_loss in [false, true] {
+        let reason = refusal(&server, allow_data_loss).await.unwrap();
+        assert!(reason.contains("allkeys-lru"), "{reason}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_does_not_answer_may_answer_later() {
+    let Some(mut server) = RedisServer::start().await else {
+        return;
+    };
+    server.kill();
+    assert!(server.try_process().await.err().unwrap().is_transient());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_functions_were_flushed_is_given_them_again() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let group = new_group(&process.stores.log).await;
+    cmd("FUNCTION")
+        .arg("FLUSH")
+        .exec_async(&mut server.raw().await)
+        .await
+        .unwrap();
+    assert_eq!(group.say(user(), "1").await.pos, group.pos(1));
+    cmd("FUNCTION")
+        .arg("FLUSH")
+        .exec_async(&mut server.raw().await)
+        .await
+        .unwrap();
+    group
+        .log
+        .set_stored(&[(group.id, group.pos(1))])
+        .await
+        .unwrap();
+    assert_eq!(group.head().await.stored, group.pos(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_of_a_down_server_comes_at_once() {
+    let Some(mut server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let group = new_group(&process.stores.log).await;
+    server.kill();
+    let asking = async {
+        for _ in 0..100 {
+            let heads = group.log.heads(&[group.id], None).await;
+            assert!(heads.unwrap_err().is_transient());
+        }
+    };
+    let second = std::time::Duration::from_secs(1);
+    tokio::time::timeout(second, asking)
+        .await
+        .expect("calls queued up");
+}

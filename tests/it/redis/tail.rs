@@ -1,0 +1,132 @@
+//! A tail sees everything although its connection breaks or the stream is cut.
+
+use qunliu::model::position::Position;
+use qunliu::store::log::Opened;
+use redis::cmd;
+
+use crate::support::logs::{Group, new_group, seqs, tail_entries, tailed, user};
+use crate::support::redis::{RedisServer, eventually};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tail_goes_on_after_the_server_was_restarted() {
+    let Some(mut server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let group = new_group(&process.stores.log).await;
+    let mut tail = process.stores.log.tail().await.unwrap();
+    tail.watch(group.id, Position::START);
+    group.say(user(), "1").await;
+    assert_eq!(seqs(&tail_entries(&mut tail, group.id, 1).await), [1]);
+
+    server.restart().await;
+    let history = eventually(|| group.log.history(group.id.partition())).await;
+    let next = Group {
+        history,
+        epoch: 2,
+        ..group
+    };
+    eventually(|| next.log.prepare(next.id, &next.history, 2)).await;
+    assert_eq!(next.open(2, 1, None).await, Opened::Yes);
+    for words in ["2", "3"] {
+        next.say(user(), words).await;
+    }
+    let seen = tail_entries(&mut tail, next.id, 2).await;
+    assert_eq!(
+        seen.iter().map(|entry| entry.pos).collect::<Vec<_>>(),
+        [next.pos(2), next.pos(3)]
+    );
+    next.say(user(), "4, which rings").await;
+    assert_eq!(seqs(&tail_entries(&mut tail, next.id, 1).await), [4]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tail_reads_again_after_its_connection_was_cut() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let group = new_group(&process.stores.log).await;
+    let mut tail = process.stores.log.tail().await.unwrap();
+    tail.watch(group.id, Position::START);
+    group.say(user(), "1").await;
+    tail_entries(&mut tail, group.id, 1).await;
+    for seq in 2..6 {
+        let mut kill = cmd("CLIENT");
+        kill.arg("KILL")
+            .arg("TYPE")
+            .arg("normal")
+            .arg("SKIPME")
+            .arg("yes");
+        kill.exec_async(&mut server.raw().await).await.unwrap();
+        let said = crate::support::logs::text(user(), "unheard");
+        eventually(|| group.log.append(group.request(&said))).await;
+        assert_eq!(seqs(&tail_entries(&mut tail, group.id, 1).await), [seq]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tail_tells_of_a_head_that_it_cannot_read_up_to() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let group = new_group(&process.stores.log).await;
+    let mut tail = process.stores.log.tail().await.unwrap();
+    tail.watch(group.id, Position::START);
+    group.say(user(), "1").await;
+    tail_entries(&mut tail, group.id, 1).await;
+    group.say(user(), "2").await;
+    group.say(user(), "3").await;
+    let key = format!("s{{{}}}:{}", group.id.partition(), group.id);
+    let mut trim = cmd("XTRIM");
+    trim.arg(key).arg("MINID").arg("1-9");
+    trim.exec_async(&mut server.raw().await).await.unwrap();
+    let seen = tailed(&mut tail).await.remove(0);
+    assert!(seen.entries.is_empty());
+    assert_eq!(seen.head_above.map(|head| head.pos), Some(group.pos(3)));
+
+    tail.watch(group.id, group.pos(3));
+    group.say(user(), "4").await;
+    assert_eq!(seqs(&tail_entries(&mut tail, group.id, 1).await), [4]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tail_is_told_of_a_new_epoch_without_events() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let group = new_group(&process.stores.log).await;
+    let mut tail = process.stores.log.tail().await.unwrap();
+    tail.watch(group.id, group.pos(0));
+    let next = Group { epoch: 2, ..group };
+    assert_eq!(next.open(1, 0, None).await, Opened::Yes);
+    let seen = tailed(&mut tail).await.remove(0);
+    assert_eq!(seen.head_above.map(|head| head.pos), Some(next.pos(0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_tail_follows_more_groups_than_one_read_takes() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let mut tail = process.stores.log.tail().await.unwrap();
+    let mut expected = std::collections::HashSet::new();
+    for _ in 0..300 {
+        let group = new_group(&process.stores.log).await;
+        tail.watch(group.id, Position::START);
+        group.say(user(), "1").await;
+        expected.insert(group.id);
+    }
+    while !expected.is_empty() {
+        for seen in tailed(&mut tail).await {
+            assert!(
+                expected.remove(&seen.group),
+                "{} was seen twice",
+                seen.group
+            );
+        }
+    }
+}

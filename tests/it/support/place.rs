@@ -1,0 +1,98 @@
+//! Where a server keeps what it keeps: embedded stores, or the real services. A story is told on
+//! each, unchanged; see [`flow!`].
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::mongo;
+use super::postgres::Scratch;
+use super::redis::RedisServer;
+use super::server::TestServer;
+use super::service;
+use super::sqlite::Folder;
+
+/// Fresh stores of one test, gone when this is dropped.
+#[derive(Clone)]
+pub(crate) struct Place {
+    keys: Vec<(&'static str, String)>,
+    _keep: Arc<dyn Any + Send + Sync>,
+}
+
+impl Place {
+    /// Embedded stores, in the folder of the one server that serves them.
+    pub(crate) async fn embedded() -> Option<Self> {
+        Some(Self {
+            keys: Vec::new(),
+            _keep: Arc::new(()),
+        })
+    }
+
+    /// A Redis, a database in MongoDB and one in PostgreSQL, if they are there. Any number of
+    /// servers may serve them.
+    pub(crate) async fn services() -> Option<Self> {
+        let postgres = service("QUNLIU_TEST_POSTGRES")?;
+        let mongodb = mongo::Database::new()?;
+        let redis = RedisServer::start().await?;
+        let postgres = Scratch::make(&postgres).await;
+        let folder = Folder::new();
+        let secret = folder.file().with_file_name("secret.key");
+        let keys = vec![
+            ("QUNLIU_STORES_REDIS", redis.url()),
+            ("QUNLIU_STORES_MONGODB", mongodb.url()),
+            ("QUNLIU_STORES_POSTGRES", postgres.url().to_owned()),
+            ("QUNLIU_AUTH_SECRET_FILE", secret.to_str().unwrap().to_owned()),
+        ];
+        Some(Self {
+            keys,
+            _keep: Arc::new((redis, mongodb, postgres, folder)),
+        })
+    }
+
+    /// A server on these stores, with further keys set as the environment sets them.
+    pub(crate) async fn serve(&self, keys: &[(&str, &str)]) -> TestServer {
+        let own = self.keys.iter().map(|(name, value)| (*name, value.as_str()));
+        let all: Vec<_> = own.chain(keys.iter().copied()).collect();
+        TestServer::start_with(&all).await
+    }
+}
+
+/// Tells a story on a place, if it is there. The place goes after everything that ran on it.
+pub(crate) fn tell(
+    open: impl AsyncFnOnce() -> Option<Place>,
+    story: impl AsyncFnOnce(Place),
+) {
+    let place;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    place = runtime.block_on(open());
+    if let Some(place) = &place {
+        runtime.block_on(story(place.clone()));
+    }
+    drop(runtime);
+}
+
+/// Makes a test of each story, on embedded stores and on the services:
+/// `flow!(one_story, another);`, or `flow!(services: one_story);` for those that need several
+/// servers on the same stores.
+macro_rules! flow {
+    (services: $($story:ident),+ $(,)?) => { flow!(@place services, $($story),+); };
+    (embedded: $($story:ident),+ $(,)?) => { flow!(@place embedded, $($story),+); };
+    (@place $place:ident, $($story:ident),+) => {
+        mod $place {
+            $(
+                #[test]
+                fn $story() {
+                    use crate::support::place::{Place, tell};
+                    tell(Place::$place, super::$story);
+                }
+            )+
+        }
+    };
+    ($($story:ident),+ $(,)?) => {
+        flow!(@place embedded, $($story),+);
+        flow!(@place services, $($story),+);
+    };
+}
