@@ -13,6 +13,7 @@ use super::group::{LocalGroup, LocalUser, Reached};
 use super::socket::{Socket, SocketId};
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::{Epoch, Position};
+use crate::model::unread::unread_since;
 use crate::protocol::code::close;
 use crate::protocol::server::ServerFrame;
 use crate::store::Result;
@@ -206,7 +207,8 @@ impl Hub {
             .collect())
     }
 
-    /// What `groups` are at for a user, as the `heads` frame tells it.
+    /// What `groups` are at for a user, as the `heads` frame tells it: as of what was pushed on
+    /// this node, so that no head is of an epoch that its listeners were not told.
     ///
     /// # Errors
     /// A store does not answer.
@@ -217,7 +219,20 @@ impl Hub {
     ) -> Result<Vec<(GroupId, Position, u64, u64)>> {
         let counts = self.counts.of(user, groups).await?;
         let told = |(group, count): (&GroupId, Count)| {
-            (*group, count.head.pos, count.unread, count.mentions)
+            let Count {
+                head,
+                unread,
+                mentions,
+                ..
+            } = count;
+            let reached = self.group(*group).map(|local| local.reached());
+            match reached.filter(|reached| reached.pos < head.pos) {
+                None => (*group, head.pos, unread, mentions),
+                Some(reached) => {
+                    let newer = head.count.saturating_sub(reached.count);
+                    (*group, reached.pos, unread_since(unread, newer), mentions)
+                }
+            }
         };
         Ok(groups.iter().zip(counts).map(told).collect())
     }

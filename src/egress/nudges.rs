@@ -74,6 +74,8 @@ impl Nudges {
             return Ok(());
         }
         let heads = self.hub.heads_for(user.id, groups).await?;
+        // One that arrives is told by its welcome, and nothing may come before that.
+        sockets.retain(|socket| !socket.holds_back());
         sockets
             .iter()
             .for_each(|socket| socket.send(&ServerFrame::Heads { heads: &heads }));

@@ -195,6 +195,11 @@ impl Socket {
         }
     }
 
+    /// Whether pushes are held back now.
+    pub fn holds_back(&self) -> bool {
+        self.flow().held.is_some()
+    }
+
     /// Holds pushes back again, while a group is added.
     pub fn hold(&self) {
         self.flow().held.get_or_insert_default();

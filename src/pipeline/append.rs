@@ -91,6 +91,9 @@ struct Learnt {
     must_ask: bool,
     /// A remembered position that is dead.
     replace: Option<Position>,
+    /// Whether the log was asked last and has not answered. Other stores may be slow as well, and
+    /// one group that is being opened must not make the whole node say `busy`.
+    log_is_silent: bool,
 }
 
 /// Whether to go on.
@@ -142,7 +145,9 @@ impl Appender {
             }
             Ok(Err(error)) => Err(error),
             Err(_elapsed) => {
-                self.note_silence();
+                if learnt.log_is_silent {
+                    self.note_silence();
+                }
                 Err(outcome_unknown())
             }
         }
@@ -174,10 +179,12 @@ impl Appender {
             on_miss: on_miss(request.attempt, learnt, fence.epoch),
             replace: learnt.replace,
         };
+        learnt.log_is_silent = true;
         let outcome = self.log.append(append).await.inspect_err(|_| {
             learnt.must_ask = true;
             learnt.asked = None;
         })?;
+        learnt.log_is_silent = false;
         self.metrics
             .appends
             .with_label_values(&[name(&outcome)])

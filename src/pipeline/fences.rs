@@ -4,11 +4,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Mutex as Turn;
+
 use crate::model::id::Partition;
 use crate::store::Result;
 use crate::store::epochs::{Epochs, Fence};
 use crate::store::log::Log;
 use crate::telemetry::Metrics;
+
+/// Fences that this node raises at the same time at most share one of this many turns.
+const TURNS: usize = 64;
 
 /// A cache of fences that goes to the store when it must.
 pub struct Fences {
@@ -16,6 +21,7 @@ pub struct Fences {
     log: Arc<dyn Log>,
     metrics: Metrics,
     known: Mutex<HashMap<Partition, Fence>>,
+    turns: Vec<Turn<()>>,
 }
 
 impl Fences {
@@ -26,6 +32,7 @@ impl Fences {
             log,
             metrics,
             known: Mutex::default(),
+            turns: (0..TURNS).map(|_| Turn::default()).collect(),
         }
     }
 
@@ -60,11 +67,19 @@ impl Fences {
     }
 
     /// Raises the fence from `seen` by one epoch to `history`, the same one or another, and
-    /// answers what stands afterwards: one of many that try at once wins.
+    /// answers what stands afterwards: one of many that try at once wins. All senders of a node
+    /// meet a new history in the same moment: the first one asks the store, the others wait.
     ///
     /// # Errors
     /// The store does not answer; the fence may have been raised.
     pub async fn raise(&self, partition: Partition, seen: &Fence, history: &str) -> Result<Fence> {
+        let _turn = self.turns[usize::from(partition.0) % TURNS].lock().await;
+        if let Some(known) = self
+            .cached(partition)
+            .filter(|known| known.epoch > seen.epoch)
+        {
+            return Ok(known);
+        }
         let next = Fence {
             epoch: seen.epoch + 1,
             history: history.to_owned(),

@@ -5,18 +5,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::fences::Fences;
+use crate::lifecycle::Tasks;
 use crate::model::epoch::{EpochTable, Row};
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::{Epoch, Position};
 use crate::model::time::Time;
-use crate::store::Result;
 use crate::store::epochs::{Epochs, Fence};
 use crate::store::history::History;
 use crate::store::log::{Log, Open, Opened, Prepared};
+use crate::store::{Result, StoreError};
 use crate::telemetry::Metrics;
 
 /// How long another opener of the same group may take before its epoch is passed over.
@@ -38,7 +39,8 @@ pub struct Reopener {
     history: History,
     fences: Arc<Fences>,
     metrics: Metrics,
-    turns: Vec<Mutex<()>>,
+    tasks: Tasks,
+    turns: Vec<Arc<Mutex<()>>>,
 }
 
 /// What the store says about where the log goes on.
@@ -65,26 +67,41 @@ impl Reopener {
         history: History,
         fences: Arc<Fences>,
         metrics: Metrics,
+        tasks: Tasks,
     ) -> Self {
-        let turns = (0..TURNS).map(|_| Mutex::default()).collect();
+        let turns = (0..TURNS).map(|_| Arc::default()).collect();
         Self {
             log,
             epochs,
             history,
             fences,
             metrics,
+            tasks,
             turns,
         }
     }
 
     /// Opens the group's log under the fence's epoch, if that is still `named`. When it returns,
-    /// either the log is open or the fence moved on: the caller looks again.
+    /// either the log is open or the fence moved on: the caller looks again. An opening that has
+    /// begun goes on when the caller gives up: half of one costs the epoch.
     ///
     /// # Errors
     /// A store does not answer. Nothing is lost by trying again.
-    pub async fn reopen(&self, group: GroupId, named: Epoch) -> Result<()> {
+    pub async fn reopen(self: &Arc<Self>, group: GroupId, named: Epoch) -> Result<()> {
         let turn = usize::from(group.as_bytes()[15]) % TURNS;
-        let _turn = self.turns[turn].lock().await;
+        let turn = Arc::clone(&self.turns[turn]).lock_owned().await;
+        let (done, opened) = oneshot::channel();
+        let opener = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let _turn = turn;
+            drop(done.send(opener.open_under(group, named).await));
+        });
+        opened
+            .await
+            .unwrap_or_else(|aborted| Err(interrupted(aborted)))
+    }
+
+    async fn open_under(&self, group: GroupId, named: Epoch) -> Result<()> {
         loop {
             let fence = self.fences.get(group.partition()).await?;
             if fence.epoch != named || self.step(group, &fence).await? {
@@ -248,6 +265,14 @@ impl Reopener {
         Ok(stored
             .filter(|pos| table.is_valid(*pos))
             .unwrap_or_default())
+    }
+}
+
+/// The server stops.
+fn interrupted(aborted: oneshot::error::RecvError) -> StoreError {
+    StoreError::Unavailable {
+        store: "log",
+        source: aborted.into(),
     }
 }
 

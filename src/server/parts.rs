@@ -191,6 +191,7 @@ fn writing(base: &Base<'_>, reading: &Reading) -> Arc<Appender> {
         history.clone(),
         fences.clone(),
         metrics.clone(),
+        base.tasks.clone(),
     ));
     let into = persist::Stores {
         log: log.clone(),
