@@ -8,8 +8,12 @@ pub(crate) mod logs;
 pub(crate) mod mongo;
 pub(crate) mod redis;
 pub(crate) mod sample;
+#[macro_use]
+pub(crate) mod place;
 pub(crate) mod postgres;
+pub(crate) mod scene;
 pub(crate) mod server;
+pub(crate) mod socket;
 pub(crate) mod sqlite;
 pub(crate) mod tables;
 
