@@ -105,8 +105,6 @@ metrics! {
         "Groups with a local listener", [];
     logins: IntCounterVec = "qunliu_logins_total",
         "Attempts to log in, by result", ["result"];
-    store_errors: IntCounterVec = "qunliu_store_errors_total",
-        "Failed calls to stores, by kind", ["kind"];
 }
 
 impl Metrics {

@@ -1,4 +1,4 @@
-//! The permission table: the one place that says which role may do what (product.md).
+//! The permission table: the one place that says which role may do what.
 
 use super::role::Role;
 

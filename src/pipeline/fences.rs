@@ -87,7 +87,8 @@ impl Fences {
         let standing = self.epochs.raise(partition, Some(seen), &next).await?;
         if standing == next {
             self.metrics.epochs_raised.inc();
-            tracing::warn!(%partition, epoch = next.epoch, "the log is another history; fence raised");
+            let same_history = next.history == seen.history;
+            tracing::warn!(%partition, epoch = next.epoch, same_history, "a fence was raised");
         }
         Ok(self.learn(partition, standing))
     }

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Barrier;
+
 use super::StartError;
 use super::stores::Stores;
 use crate::access::Access;
@@ -206,11 +208,19 @@ fn writing(base: &Base<'_>, reading: &Reading) -> Arc<Appender> {
         Arc::new(Persist::new(into, base.clock.clone(), metrics.clone())),
         Arc::new(UnreadTotals::new(unread, messages.clone(), signals)),
     ];
+    let all_done = Arc::new(Barrier::new(handlers.len()));
     for handler in handlers {
         let name = handler.consumer().name();
         let runner = Runner::new(consumers.clone(), handler, metrics.clone());
-        base.tasks
-            .spawn_vital(name, runner.run(base.tasks.draining().clone()));
+        let (log, all_done) = (consumers.clone(), all_done.clone());
+        let draining = base.tasks.draining().clone();
+        base.tasks.spawn_vital(name, async move {
+            runner.run(draining).await;
+            // Others need not wait until the leases run out.
+            if all_done.wait().await.is_leader() {
+                log.resign().await;
+            }
+        });
     }
     Arc::new(Appender::new(
         log,

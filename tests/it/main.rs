@@ -9,9 +9,11 @@
 
 #[macro_use]
 mod contract;
+#[macro_use]
+mod support;
 mod embedded;
 mod flow;
 mod layering;
-mod support;
 mod mongo;
 mod redis;
+mod wire;

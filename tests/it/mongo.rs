@@ -55,6 +55,16 @@ async fn nodes_start_at_once_and_again_on_one_database() {
 }
 
 #[tokio::test]
+async fn stores_that_were_closed_do_not_answer() {
+    let Some(place) = Place::new() else { return };
+    let stores = MongoStores::connect(&place.url(), &HASTY).await.unwrap();
+    let epochs = stores.epochs.clone();
+    stores.close().await;
+    let error = epochs.tables(&[group()]).await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_collection_of_another_make_is_refused() {
     let Some(place) = Place::new() else { return };
     let client = Client::with_uri_str(place.url()).await.unwrap();

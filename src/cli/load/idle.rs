@@ -123,15 +123,30 @@ async fn greet(node: &Node, token: String, device: String) -> Result<Socket, Imp
     };
     let sent = socket.send(Message::text(hello.encode())).await;
     sent.map_err(|error| broken(&error))?;
-    let first = tokio::time::timeout(WELCOME_TIMEOUT, socket.next()).await;
-    match first {
-        Ok(Some(Ok(Message::Text(text)))) => match ServerFrame::parse(&text) {
-            Ok(ServerFrame::Welcome(_)) => Ok(socket),
-            _ => Err(Impossible::Connect(format!("no welcome but {text}"))),
-        },
-        Ok(other) => Err(Impossible::Connect(format!("no welcome but {other:?}"))),
+    let welcomed = tokio::time::timeout(WELCOME_TIMEOUT, wait_welcome(&mut socket)).await;
+    match welcomed {
+        Ok(Ok(())) => Ok(socket),
+        Ok(Err(instead)) => Err(Impossible::Connect(format!("no welcome but {instead}"))),
         Err(_) => Err(Impossible::Connect("no welcome in time".to_owned())),
     }
+}
+
+/// Reads up to the welcome; an error is what came instead of it.
+async fn wait_welcome(socket: &mut Socket) -> Result<(), String> {
+    while let Some(frame) = socket.next().await {
+        let text = match frame {
+            Ok(Message::Text(text)) => text,
+            Ok(Message::Close(close)) => return Err(format!("a close: {close:?}")),
+            Ok(_) => continue,
+            Err(error) => return Err(error.to_string()),
+        };
+        match ServerFrame::parse(&text) {
+            Ok(ServerFrame::Welcome(_)) => return Ok(()),
+            Ok(ServerFrame::Error(_)) | Err(_) => return Err(text.to_string()),
+            Ok(_) => {}
+        }
+    }
+    Err("the end".to_owned())
 }
 
 /// Reads and drops what comes, which also answers pings. A socket that ends is told once.

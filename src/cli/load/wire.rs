@@ -235,6 +235,11 @@ pub struct Goaway {
 }
 
 impl ServerFrame {
+    /// Whether a socket may begin with this frame: the welcome, or what stands in for it.
+    pub const fn may_come_first(&self) -> bool {
+        matches!(self, Self::Welcome(_) | Self::Error(_) | Self::Goaway(_))
+    }
+
     /// Reads a frame. The type is found first, then exactly its own struct is read: an enum
     /// tagged from within would buffer every event once more.
     ///

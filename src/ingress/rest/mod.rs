@@ -3,7 +3,7 @@
 //! renders the answer.
 //!
 //! To add a resource: a file with `routes`, and a line in [`public`]. The authorisation matrix in
-//! `tests/it/flow/groups.rs` fails until the route has a row there.
+//! `tests/it/flow/matrix.rs` fails until the route has a row there.
 
 use super::app::App;
 use super::page;

@@ -11,11 +11,20 @@ use crate::error::{Error, Result};
 use crate::ingress::app::App;
 use crate::ingress::timeline::{self, Bounds};
 use crate::model::id::GroupId;
+use crate::model::position::Epoch;
 use crate::pipeline::append::Attempt;
 use crate::pipeline::commands::messages::NewMessage;
 use crate::protocol::client::{ClientFrame, Follow, Pull, Read, Send, Token};
 use crate::protocol::code::ErrorCode;
 use crate::protocol::server::{ServerFrame, page};
+
+/// A frame, and what was known when it came.
+pub(super) struct Asked {
+    /// The frame.
+    pub(super) frame: ClientFrame,
+    /// For a send: the epoch that the socket had been told (epochs.md rule 9).
+    told: Option<Epoch>,
+}
 
 /// The commands of one socket.
 pub(super) struct Commands {
@@ -30,23 +39,29 @@ impl Commands {
     }
 
     /// Parses one text; a client whose frame is not valid is told why.
-    pub(super) fn parse(&self, text: &str) -> Option<ClientFrame> {
+    pub(super) fn parse(&self, text: &str) -> Option<Asked> {
         self.app.metrics.frames_received.inc();
-        ClientFrame::parse(text)
+        let parsed = ClientFrame::parse(text);
+        let frame = parsed
             .map_err(|refused| {
                 let error = Error::from(refused.invalid);
                 answers::refuse(&self.app, &self.socket, refused.id, refused.group, &error);
             })
-            .ok()
+            .ok()?;
+        let told = match &frame {
+            ClientFrame::Send(send) => self.app.hub.told(&self.socket, send.group),
+            _ => None,
+        };
+        Some(Asked { frame, told })
     }
 
     /// Handles one frame and answers it.
     ///
     /// # Errors
     /// The frame was not valid; the client was told.
-    pub(super) async fn handle(&self, frame: ClientFrame) -> Result<()> {
-        let (id, group) = about(&frame);
-        if let Err(error) = self.run(frame).await {
+    pub(super) async fn handle(&self, asked: Asked) -> Result<()> {
+        let (id, group) = about(&asked.frame);
+        if let Err(error) = self.run(asked).await {
             answers::refuse(&self.app, &self.socket, id, group, &error);
             if error.code == ErrorCode::BadRequest {
                 return Err(error);
@@ -55,10 +70,10 @@ impl Commands {
         Ok(())
     }
 
-    async fn run(&self, frame: ClientFrame) -> Result<()> {
+    async fn run(&self, Asked { frame, told }: Asked) -> Result<()> {
         match frame {
             ClientFrame::Hello(_) => Err(Error::field("type", "`hello` was said already")),
-            ClientFrame::Send(send) => self.send(send).await,
+            ClientFrame::Send(send) => self.send(send, told).await,
             ClientFrame::Read(read) => self.read(read).await,
             ClientFrame::Pull(pull) => self.pull(pull).await,
             ClientFrame::Follow(follow) => self.follow(follow).await,
@@ -66,7 +81,7 @@ impl Commands {
         }
     }
 
-    async fn send(&self, send: Send) -> Result<()> {
+    async fn send(&self, send: Send, told: Option<Epoch>) -> Result<()> {
         let Send {
             id,
             group,
@@ -77,7 +92,7 @@ impl Commands {
             again,
             ..
         } = send;
-        let attempt = match (again, self.app.hub.told(&self.socket, group)) {
+        let attempt = match (again, told) {
             (Some(from), _) => Attempt::Again { from },
             (None, Some(told)) => Attempt::First { told },
             (None, None) => Attempt::Unknown,

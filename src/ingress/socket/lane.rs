@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::future::{Future, pending};
 use std::pin::Pin;
 
-use super::commands::Commands;
+use super::commands::{Asked, Commands};
 use crate::error::Result;
 use crate::protocol::client::ClientFrame;
 
@@ -15,7 +15,7 @@ const WAITING_MAX: usize = 32;
 /// One lane.
 #[derive(Default)]
 pub(super) struct Lane<'a> {
-    waiting: VecDeque<ClientFrame>,
+    waiting: VecDeque<Asked>,
     running: Option<Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>>,
 }
 
@@ -32,14 +32,14 @@ impl<'a> Lane<'a> {
 
     /// Adds a frame. A read mark that waits, and that nobody wants an answer to, is replaced by a
     /// later one of its group.
-    pub(super) fn add(&mut self, frame: ClientFrame) {
+    pub(super) fn add(&mut self, asked: Asked) {
         let replaced = self
             .waiting
             .iter_mut()
-            .find(|waiting| is_overtaken(waiting, &frame));
+            .find(|waiting| is_overtaken(&waiting.frame, &asked.frame));
         match replaced {
-            Some(waiting) => *waiting = frame,
-            None => self.waiting.push_back(frame),
+            Some(waiting) => *waiting = asked,
+            None => self.waiting.push_back(asked),
         }
     }
 
@@ -50,10 +50,10 @@ impl<'a> Lane<'a> {
     /// The frame was not valid; the client was told.
     pub(super) async fn run(&mut self, commands: &'a Commands) -> Result<()> {
         if self.running.is_none() {
-            let Some(frame) = self.waiting.pop_front() else {
+            let Some(asked) = self.waiting.pop_front() else {
                 return pending().await;
             };
-            self.running = Some(Box::pin(commands.handle(frame)));
+            self.running = Some(Box::pin(commands.handle(asked)));
         }
         let Some(running) = self.running.as_mut() else {
             return pending().await;

@@ -147,8 +147,8 @@ async fn talk(app: &App, wire: &mut Wire, socket: &Arc<Socket>, hello: Hello) ->
             && let Some(text) = wire.take()
         {
             match commands.parse(&text) {
-                Some(frame @ ClientFrame::Send(_)) => sends.add(frame),
-                Some(frame) => others.add(frame),
+                Some(asked) if matches!(asked.frame, ClientFrame::Send(_)) => sends.add(asked),
+                Some(asked) => others.add(asked),
                 None => invalid.note(app.hub.now_s()),
             }
         }

@@ -127,10 +127,21 @@ pub(super) fn position_list(positions: impl IntoIterator<Item = (GroupId, Positi
 
 /// The digits that `unhex` reads.
 pub(super) fn hex(id: &[u8; 16]) -> String {
-    use std::fmt::Write as _;
-    let digits = String::with_capacity(32);
-    id.iter().fold(digits, |mut digits, byte| {
-        write!(digits, "{byte:02x}").expect("writing to a String cannot fail");
-        digits
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
+    id.iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_written_as_two_digits_a_byte() {
+        let mut id = [0; 16];
+        (id[0], id[1], id[15]) = (0x0a, 0xf0, 0xff);
+        assert_eq!(hex(&id), "0af000000000000000000000000000ff");
+    }
 }

@@ -140,6 +140,9 @@ impl Service {
     async fn run(mut self) {
         while let Some(jobs) = self.shared.next_batch() {
             self.shared.commit_all(jobs).await;
+            // Those who were just answered often write again at once: let them, so that the
+            // next commit serves them all and not the first few.
+            tokio::task::yield_now().await;
         }
         self.is_over = true;
     }

@@ -11,7 +11,7 @@ use mongodb::options::{
 };
 use mongodb::{Client, IndexModel};
 
-use super::database::Db;
+use super::database::{Db, close};
 use super::epochs::MongoEpochs;
 use super::failure::failed;
 use super::fitness;
@@ -58,6 +58,7 @@ pub struct MongoStores {
     pub messages: Arc<dyn Messages>,
     /// Read marks, own totals, mentions, durable heads.
     pub unread: Arc<dyn Unread>,
+    client: Client,
 }
 
 impl MongoStores {
@@ -72,15 +73,30 @@ impl MongoStores {
         let client_options = client_options(url, options).await?;
         let client = Client::with_options(client_options.clone()).map_err(failed)?;
         let deadline = Duration::from_millis(options.call_ms_max);
-        fitness::check(&client, &client_options, deadline).await?;
-        let name = client_options.default_database.as_deref();
-        let db = Db::new(client.database(name.unwrap_or(DATABASE)), deadline);
+        let connected = Self::over(&client, &client_options, deadline).await;
+        if connected.is_err() {
+            close(client).await;
+        }
+        connected
+    }
+
+    async fn over(client: &Client, options: &ClientOptions, deadline: Duration) -> Result<Self> {
+        fitness::check(client, options, deadline).await?;
+        let name = options.default_database.as_deref().unwrap_or(DATABASE);
+        let db = Db::new(client.database(name), deadline);
         make_collections(&db).await?;
         Ok(Self {
             epochs: Arc::new(MongoEpochs::new(db.clone())),
             messages: Arc::new(MongoMessages::new(db.clone())),
             unread: Arc::new(MongoUnread::new(db)),
+            client: client.clone(),
         })
+    }
+
+    /// Ends the connections, when nothing uses the stores any more. Without it the driver does
+    /// so in a task of its own, which panics when the runtime ends first.
+    pub async fn close(self) {
+        close(self.client).await;
     }
 }
 

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
-use mongodb::{Collection, Database};
+use mongodb::{Client, Collection, Cursor, Database};
 
 use super::failure::{check_reply, classify, duplicates, unavailable};
 use super::key;
@@ -15,6 +15,9 @@ use crate::store::Result;
 
 /// How many statements or documents one command carries at most.
 pub(super) const BATCH_MAX: usize = 1000;
+
+/// How long taking leave may last.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// A database, with the deadline of its calls.
 #[derive(Clone)]
@@ -114,12 +117,23 @@ impl Db {
         if let Ok(limit) = i64::try_from(query.limit) {
             find = find.limit(limit);
         }
-        let mut cursor = find.await.map_err(classify)?;
-        let mut found = Vec::new();
-        while cursor.advance().await.map_err(classify)? {
-            found.push(read(cursor.current())?);
-        }
-        Ok(found)
+        drain(find.await.map_err(classify)?, read).await
+    }
+
+    /// What `read` makes of the documents that a pipeline over a collection gives.
+    pub(super) async fn aggregate<T>(
+        &self,
+        collection: &str,
+        pipeline: Vec<Document>,
+        read: impl Fn(&RawDocument) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let collection = self.collection(collection);
+        let aggregate = collection
+            .aggregate(pipeline)
+            .max_time(self.deadline)
+            .with_type::<RawDocumentBuf>();
+        let work = async { drain(aggregate.await.map_err(classify)?, read).await };
+        self.within(work).await
     }
 
     /// What `read` makes of the documents whose `_id` is one of these groups. Only for plain
@@ -193,10 +207,30 @@ impl Db {
     }
 }
 
+async fn drain<T>(
+    mut cursor: Cursor<RawDocumentBuf>,
+    read: impl Fn(&RawDocument) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut found = Vec::new();
+    while cursor.advance().await.map_err(classify)? {
+        found.push(read(cursor.current())?);
+    }
+    Ok(found)
+}
+
 /// One statement for [`Db::upsert`].
 pub(super) fn upsert(
     id: mongodb::bson::Binary,
     update: impl Into<mongodb::bson::Bson>,
 ) -> Document {
     doc! { "q": { "_id": id }, "u": update.into(), "upsert": true }
+}
+
+/// Ends a client's connections at once. It takes no longer than a second: a server that does not
+/// answer is left to find out by itself.
+pub(super) async fn close(client: Client) {
+    let shutdown = client.shutdown().immediate(true);
+    if tokio::time::timeout(CLOSE_MAX, shutdown).await.is_err() {
+        tracing::warn!("MongoDB did not take leave in time");
+    }
 }

@@ -98,7 +98,7 @@ fn is_state_code(code: i32) -> bool {
 ///
 /// # Errors
 /// Anything else; also duplicates together with a write-concern error, since what stands there
-/// is then not known to be durable (guarantees.md).
+/// is then not known to be durable (GUARANTEES.md).
 pub(super) fn duplicates(inserted: mongodb::error::Result<()>) -> Result<Vec<usize>> {
     let Err(error) = inserted else {
         return Ok(Vec::new());

@@ -24,11 +24,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The document itself.
-    pub(super) const fn document(&self) -> &'a RawDocument {
-        self.document
-    }
-
     /// The bytes of a binary field.
     pub(super) fn bytes(&self, name: &str) -> Result<&'a [u8]> {
         let found = self.document.get_binary(name).ok();

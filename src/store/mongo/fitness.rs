@@ -7,7 +7,7 @@ use mongodb::Client;
 use mongodb::bson::{Document, doc};
 use mongodb::options::{ClientOptions, ServerAddress};
 
-use super::database::Db;
+use super::database::{Db, close};
 use super::failure::failed;
 use crate::store::{Result, StoreError};
 
@@ -92,7 +92,9 @@ async fn ask_directly(
     direct.direct_connection = Some(true);
     direct.repl_set_name = None;
     let client = Client::with_options(direct).map_err(failed)?;
-    ask(&client, "hello", deadline).await
+    let hello = ask(&client, "hello", deadline).await;
+    close(client).await;
+    hello
 }
 
 /// Judges the answer to `hello`.

@@ -1,18 +1,14 @@
-//! Keeping events: bounded batches, what stands at a position that was taken, and the newest
-//! event of each group, kept a second time so that a list of groups is one query.
-//!
-//! The newest is written after the events: it never shows what is not kept. If this process dies
-//! between the two, it lags until the batch comes again or the group's next message does.
+//! Keeping events: bounded batches, and what stands at a position that was taken.
 
 use std::collections::HashMap;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::bson::RawDocumentBuf;
 
-use super::database::{BATCH_MAX, Db, Query, upsert};
+use super::database::{BATCH_MAX, Db, Query};
 use super::failure::unavailable;
 use super::key;
-use super::layout::{self, EVENTS, Identity, LATEST};
+use super::layout::{self, EVENTS, Identity};
 use crate::model::event::Entry;
 use crate::model::id::GroupId;
 use crate::model::position::Position;
@@ -31,33 +27,6 @@ const READS_MAX: usize = 8;
 
 /// Keeps entries; answers in their order.
 pub(super) async fn insert(db: &Db, entries: &[(GroupId, Entry)]) -> Result<Vec<Inserted>> {
-    let inserted = insert_events(db, entries).await?;
-    let updates = latest_updates(entries, &inserted)?;
-    db.upsert(LATEST, &updates).await?;
-    Ok(inserted)
-}
-
-/// Of each group the newest entry that counts, of those that are kept.
-fn latest_updates(entries: &[(GroupId, Entry)], inserted: &[Inserted]) -> Result<Vec<Document>> {
-    let mut newest: HashMap<GroupId, &Entry> = HashMap::new();
-    for ((group, entry), inserted) in entries.iter().zip(inserted) {
-        if *inserted == Inserted::Kept && entry.kind.is_counted() {
-            let standing = newest.entry(*group).or_insert(entry);
-            *standing = if entry.pos > standing.pos {
-                entry
-            } else {
-                standing
-            };
-        }
-    }
-    let update = |(group, entry)| {
-        let newest = layout::latest(group, entry)?;
-        Ok(upsert(key::group(group), doc! { "$max": { "m": newest } }))
-    };
-    newest.into_iter().map(update).collect()
-}
-
-async fn insert_events(db: &Db, entries: &[(GroupId, Entry)]) -> Result<Vec<Inserted>> {
     let documents = entries.iter().map(|(group, e)| layout::event(*group, e));
     let documents: Vec<_> = documents.collect::<Result<_>>()?;
     let mut taken = Vec::new();

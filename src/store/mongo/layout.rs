@@ -6,7 +6,6 @@
 //! | collection | `_id` | fields |
 //! | --- | --- | --- |
 //! | `events`, clustered | group, position | `k` kind, `s` sender, `c` group and `client_id` (indexed), `d` digest, `n` C, `o` O, `t` time, `f` the fixed part as JSON text |
-//! | `latest` | group | `m` the newest event that counts `{p position, e the event's document}` |
 //! | `dead_letters` | consumer/group/position as text | `reason`, `bytes` length of what could not be handled, `payload` its beginning |
 //! | `fences` | partition, a 32-bit number | `e` epoch, `h` history, `b` how often it was confirmed |
 //! | `tables` | group | `r` rows `[epoch, start, count]`, rising |
@@ -15,7 +14,7 @@
 //! | `inbox` | user, kind, group, position | `b` who mentioned, `t` time |
 //! | `mentions_all` | group, position, who mentioned | none |
 //!
-//! `m`, `w` and `h` are moved by `$max`: the position comes first in them, so that MongoDB's own
+//! `w` and `h` are moved by `$max`: the position comes first in them, so that MongoDB's own
 //! order of documents is the order of positions.
 
 use bytes::Bytes;
@@ -39,7 +38,6 @@ use crate::store::epochs::Fence;
 use crate::store::unread::{Cursor, DurableHead, Mention};
 
 pub(super) const EVENTS: &str = "events";
-pub(super) const LATEST: &str = "latest";
 pub(super) const DEAD_LETTERS: &str = "dead_letters";
 pub(super) const FENCES: &str = "fences";
 pub(super) const TABLES: &str = "tables";
@@ -95,6 +93,15 @@ pub(super) fn read_event(document: &RawDocument) -> Result<Entry> {
     })
 }
 
+/// The event of a document that a query numbered with an index `i` below `len`.
+pub(super) fn read_indexed_event(document: &RawDocument, len: usize) -> Result<(usize, Entry)> {
+    let index = document.get_i32("i").ok();
+    let index = index.and_then(|index| usize::try_from(index).ok());
+    let index = index.filter(|index| *index < len);
+    let index = index.ok_or_else(|| Reader::new(document, EVENTS).bad("i"))?;
+    Ok((index, read_event(document)?))
+}
+
 /// The position of an event, of which no other field is needed.
 pub(super) fn event_position(document: &RawDocument) -> Result<Position> {
     let place = |id: &[u8]| key::place(id, 0);
@@ -135,26 +142,6 @@ pub(super) fn event_identity(document: &RawDocument) -> Result<(Position, Identi
         reader.parsed("d", Digest::from_slice)?,
     );
     Ok((event_position(document)?, identity))
-}
-
-/// A newest event as it is kept.
-///
-/// # Errors
-/// As [`event`].
-pub(super) fn latest(group: GroupId, entry: &Entry) -> Result<Document> {
-    let event = Document::try_from(&*event(group, entry)?).map_err(failed)?;
-    Ok(doc! { "p": key::position(entry.pos), "e": event })
-}
-
-/// The group and newest event of a document.
-pub(super) fn read_latest(document: &RawDocument) -> Result<(GroupId, Entry)> {
-    let reader = Reader::new(document, LATEST);
-    let newest = reader.inner("m")?.ok_or_else(|| reader.bad("m"))?;
-    let event = newest.inner("e")?.ok_or_else(|| reader.bad("e"))?;
-    Ok((
-        reader.parsed("_id", GroupId::from_slice)?,
-        read_event(event.document())?,
-    ))
 }
 
 /// The codes of the kinds that count, for a filter on `k`.
@@ -305,13 +292,6 @@ mod tests {
             assert_eq!(event_identity(&document).unwrap(), (POS, identity));
             assert_eq!(event_own(&document).unwrap(), (POS, 33));
         }
-    }
-
-    #[test]
-    fn a_newest_event_reads_back() {
-        let entry = entry(Kind::Message);
-        let document = doc! { "_id": key::group(GROUP), "m": latest(GROUP, &entry).unwrap() };
-        assert_eq!(read_latest(&raw(&document)).unwrap(), (GROUP, entry));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! What comes in are the traits' plain types, what goes out are documents as [`layout`] lists
 //! them. Every write is `w:majority, j:true`, every read is a majority read from the primary,
-//! and every call ends within a deadline (facts.md, guarantees.md).
+//! and every call ends within a deadline (GUARANTEES.md).
 //!
 //! What a query may look like depends on its collection. In a collection that is clustered on
 //! `_id` one range is as cheap as can be, but `$in`, `$or` and `$lookup` read all of it (tried

@@ -6,6 +6,7 @@ use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, RedisResult};
 use tokio::time::Instant;
 
+use super::link::DRIVER_QUEUE;
 use super::options::Options;
 
 /// Where to connect, and how long to wait.
@@ -25,7 +26,8 @@ impl Dial {
             .set_protocol(ProtocolVersion::RESP3);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(options.connect_timeout()))
-            .set_response_timeout(Some(options.response_timeout()));
+            .set_response_timeout(Some(options.response_timeout()))
+            .set_pipeline_buffer_size(DRIVER_QUEUE);
         Ok(Self {
             client: Client::open(info.set_redis_settings(settings))?,
             config,

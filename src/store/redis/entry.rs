@@ -1,5 +1,5 @@
-//! The form of an event in Redis: written here, read here, cut up in `functions.lua` (META and
-//! REMEMBERED), which must be changed together.
+//! The form of events and heads in Redis. `functions.lua` (HEAD, META, REMEMBERED) knows it too:
+//! they must be changed together.
 
 use bytes::Bytes;
 use redis::Value;
@@ -13,7 +13,7 @@ use crate::model::id::{MessageId, UserId};
 use crate::model::position::Position;
 use crate::model::time::Time;
 use crate::store::Result;
-use crate::store::log::Receipt;
+use crate::store::log::{Head, Receipt};
 
 /// The bytes of META.
 const META: usize = 73;
@@ -85,6 +85,21 @@ pub(super) fn remembered(value: &Value, stored: Position) -> Result<Receipt> {
         count,
         stored,
     })
+}
+
+/// The head in HEAD.
+pub(super) fn head(kept: &str) -> Result<Head> {
+    let read = || {
+        let mut words = kept.split(' ');
+        Some(Head {
+            pos: words.next()?.parse().ok()?,
+            count: words.next()?.parse().ok()?,
+            rights: words.next()?.parse().ok()?,
+            at: Time::from_millis(words.next()?.parse().ok()?),
+            stored: words.next()?.parse().ok()?,
+        })
+    };
+    read().ok_or_else(|| corrupt(format!("a head: {kept}")))
 }
 
 fn digest(bytes: [u8; 16]) -> Result<Digest> {
@@ -190,6 +205,20 @@ mod tests {
                 (draft.fixed.content.message_id(), AT)
             );
         }
+    }
+
+    #[test]
+    fn a_head_reads_back() {
+        let expected = Head {
+            pos: Position::new(3, 1851),
+            count: 1200,
+            rights: Position::new(3, 1800),
+            at: AT,
+            stored: Position::new(3, 1850),
+        };
+        let kept = "3-1851 1200 3-1800 1764000000000 3-1850 0";
+        assert_eq!(head(kept).unwrap(), expected);
+        assert!(head("3-1851 1200").is_err());
     }
 
     #[test]

@@ -1,22 +1,28 @@
 //! One pipelined connection that is made again when it breaks, and keeps calls in order.
 //!
 //! Calls reach Redis in the order in which their futures were first polled, also those that
-//! waited for a connection. A call is never sent twice. While Redis cannot be reached, calls
-//! fail at once between attempts instead of queueing up.
+//! waited for a connection or because too many were on their way. A call is never sent twice.
+//! While Redis cannot be reached, calls fail at once between attempts instead of queueing up.
 
 use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::unconstrained;
 
 use super::dial::{Backoff, Dial};
 use super::fault::breaks_connection;
 
+/// Calls on their way at a time. The driver's own queue is longer, so that it is never full: its
+/// waiters are woken in order but do not run in order.
+const IN_FLIGHT: usize = 4_096;
+pub(super) const DRIVER_QUEUE: usize = 2 * IN_FLIGHT;
+
 /// A connection that mends itself.
 #[derive(Debug)]
 pub(super) struct Link {
     dial: Dial,
+    in_flight: Semaphore,
     state: Mutex<State>,
 }
 
@@ -34,6 +40,7 @@ impl Link {
     pub(super) fn new(dial: Dial) -> Self {
         Self {
             dial,
+            in_flight: Semaphore::new(IN_FLIGHT),
             state: Mutex::default(),
         }
     }
@@ -73,6 +80,7 @@ impl Link {
         // The lock is fair. The first poll, which queues the request at the connection, happens
         // under it, and without the scheduler's budget, which could put it off.
         let mut state = unconstrained(self.state.lock()).await;
+        let slot = unconstrained(self.in_flight.acquire()).await;
         let mut request = request(self.connection(&mut state).await?);
         let generation = state.generation;
         let first = futures::poll!(unconstrained(&mut request));
@@ -81,6 +89,8 @@ impl Link {
             std::task::Poll::Ready(answer) => answer,
             std::task::Poll::Pending => request.await,
         };
+        // Whoever holds the lock may be waiting for a slot.
+        drop(slot);
         if let Err(error) = &answer
             && breaks_connection(error)
         {

@@ -10,13 +10,12 @@ use super::fault::{fault, unavailable};
 use super::keys;
 use super::library::Function;
 use super::links::{Links, all};
-use super::reply::{at, list, number, position, text};
+use super::reply::{at, list, number, text};
 use super::tail::RedisTail;
 use super::{append, reopen};
 use crate::model::event::Entry;
 use crate::model::id::{GroupId, Partition, UserId};
 use crate::model::position::{Epoch, Position};
-use crate::model::time::Time;
 use crate::store::Result;
 use crate::store::log::{Append, Head, HistoryId, Log, Open, Opened, Outcome, Prepared, Tail};
 
@@ -150,8 +149,7 @@ pub(super) async fn heads(
 }
 
 fn read_head(reads: &mut Pipeline, group: GroupId, member: Option<UserId>) {
-    let fields = ["pos", "c", "mv", "at", "w"];
-    reads.cmd("HMGET").arg(keys::head(group)).arg(&fields);
+    reads.cmd("GET").arg(keys::head(group));
     if let Some(member) = member {
         reads
             .cmd("HMGET")
@@ -162,19 +160,13 @@ fn read_head(reads: &mut Pipeline, group: GroupId, member: Option<UserId>) {
 }
 
 fn head(answers: &[Value]) -> Result<Option<(Head, Option<u64>)>> {
-    let fields = list(at(answers, 0)?)?;
-    if *at(fields, 0)? == Value::Nil {
-        return Ok(None);
+    match at(answers, 0)? {
+        Value::Nil => Ok(None),
+        kept => {
+            let own = answers.get(1).map(own).transpose()?.flatten();
+            Ok(Some((entry::head(text(kept)?)?, own)))
+        }
     }
-    let millis = text(at(fields, 3)?)?.parse().unwrap_or_default();
-    let head = Head {
-        pos: position(at(fields, 0)?)?,
-        count: number(at(fields, 1)?)?,
-        rights: position(at(fields, 2)?)?,
-        at: Time::from_millis(millis),
-        stored: position(at(fields, 4)?)?,
-    };
-    Ok(Some((head, answers.get(1).map(own).transpose()?.flatten())))
 }
 
 /// An own total: 0 for one who never sent, nothing if the log lost count.

@@ -89,6 +89,20 @@ async fn events_come_while_one_waits(subject: Subject) {
     assert_eq!(positions(&taken), said);
 }
 
+async fn an_event_comes_at_once(subject: Subject) {
+    let group = new_group(&subject.log).await;
+    let rounds = async {
+        for _ in 0..5 {
+            let said = say(&group, 1).await;
+            let taken = take(&subject.consumers, Consumer::Persist, group.id, 1).await;
+            assert_eq!(positions(&taken), said);
+        }
+    };
+    // Far less than as many sweeps of 5 s, which would find everything too.
+    let rounds = tokio::time::timeout(Duration::from_secs(15), rounds).await;
+    rounds.expect("the consumer waited for its sweeps");
+}
+
 async fn a_take_keeps_to_its_bound(subject: Subject) {
     let group = new_group(&subject.log).await;
     let said = say(&group, 9).await;
@@ -173,6 +187,7 @@ contract!({
 }, [
     every_consumer_gets_every_event_in_order,
     events_come_while_one_waits,
+    an_event_comes_at_once,
     a_take_keeps_to_its_bound,
     what_was_acknowledged_does_not_come_again,
     what_was_released_comes_again_and_first,

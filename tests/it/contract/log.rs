@@ -43,11 +43,11 @@ async fn concurrent_appends_take_every_seq_once(subject: Subject) {
 async fn appends_take_effect_in_the_order_they_were_called(subject: Subject) {
     let group = new_group(&subject.log).await;
     let sender = user();
-    let said = join_all((0..200).map(|n| {
+    let said = join_all((0..1000).map(|n| {
         let group = &group;
         async move { group.say(sender, &n.to_string()).await.pos.seq }
     }));
-    assert_eq!(said.await, (1..=200).collect::<Vec<_>>());
+    assert_eq!(said.await, (1..=1000).collect::<Vec<_>>());
 }
 
 async fn an_entry_keeps_what_was_appended(subject: Subject) {

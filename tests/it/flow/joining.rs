@@ -8,17 +8,19 @@ use crate::support::server::{Person, TestServer};
 use crate::support::socket::{Socket, assert_dense, seq, seqs, text};
 
 flow!(
-    who_is_added_while_connected_is_told_and_hears_from_there,
-    a_newcomer_sees_nothing_from_before_joining,
-    who_is_removed_sees_that_and_then_nothing_more,
-    who_leaves_sees_that_and_then_nothing_more,
-    who_is_removed_and_added_again_hears_again,
-    a_group_founded_while_connected_is_told_to_all_its_members,
-);
-
-flow!(services:
-    who_is_added_on_another_node_is_told_and_hears_from_there,
-    who_is_removed_on_another_node_sees_that_and_then_nothing_more,
+    both: [
+        who_is_added_while_connected_is_told_and_hears_from_there,
+        a_newcomer_sees_nothing_from_before_joining,
+        who_is_removed_sees_that_and_then_nothing_more,
+        who_leaves_sees_that_and_then_nothing_more,
+        who_is_removed_and_added_again_hears_again,
+        a_group_founded_while_connected_is_told_to_all_its_members,
+    ],
+    embedded: [],
+    services: [
+        who_is_added_on_another_node_is_told_and_hears_from_there,
+        who_is_removed_on_another_node_sees_that_and_then_nothing_more,
+    ],
 );
 
 async fn who_is_added_while_connected_is_told_and_hears_from_there(place: Place) {
@@ -47,7 +49,10 @@ async fn hears_from_joined(scene: &Scene, newcomer: &Person, node: &TestServer) 
         let joined = socket.wait("joined").await;
         let group = &joined["group"];
         assert_eq!(group["id"], scene.group.as_str(), "{joined}");
-        assert_eq!((&group["role"], &group["unread"]), (&json!("member"), &json!(0)));
+        assert_eq!(
+            (&group["role"], &group["unread"]),
+            (&json!("member"), &json!(0))
+        );
         assert_eq!(seq(&group["head"]), 4);
     }
     let sent = sockets[0].ask(&text(&scene.group, "大家好")).await;
@@ -63,7 +68,9 @@ async fn a_newcomer_sees_nothing_from_before_joining(place: Place) {
     let scene = Scene::on(&place).await;
     let mut owner = scene.socket(&scene.owner, "web-1").await;
     for number in 0..5 {
-        owner.ask(&text(&scene.group, &format!("以前 {number}"))).await;
+        owner
+            .ask(&text(&scene.group, &format!("以前 {number}")))
+            .await;
     }
     let newcomer = scene.server.register("lucy").await;
     scene.add(&newcomer).await.created();
@@ -77,13 +84,20 @@ async fn a_newcomer_sees_nothing_from_before_joining(place: Place) {
         frame[bound] = at;
         frame
     };
-    for frame in [pull("after", json!([0, 0])), pull("after", json!([1, 3])), pull("before", json!([1, 9]))] {
+    for frame in [
+        pull("after", json!([0, 0])),
+        pull("after", json!([1, 3])),
+        pull("before", json!([1, 9])),
+    ] {
         let page = socket.ask(&frame).await;
         assert_eq!(page["more"], false, "{page}");
         assert_eq!(seq(&page["events"][0]["pos"]), 8, "{page}");
     }
     let below = socket.ask(&pull("before", json!([1, 8]))).await;
-    assert_eq!((&below["events"], &below["more"]), (&json!([]), &json!(false)));
+    assert_eq!(
+        (&below["events"], &below["more"]),
+        (&json!([]), &json!(false))
+    );
     let path = format!("{}/messages", scene.path());
     for query in ["", "?after=0-0", "?after=1-3", "?before=1-9&limit=200"] {
         let page = newcomer.client.get(&format!("{path}{query}")).await.ok();
@@ -124,16 +138,27 @@ async fn sees_the_end(scene: &Scene, node: &TestServer, mut socket: Socket, kind
     let there = scene.member.client.at(node.address);
     there.get(&path).await.ok();
     if kind == "left" {
-        let left = scene.member.client.post(&format!("{path}/leave"), &json!({})).await;
+        let left = scene
+            .member
+            .client
+            .post(&format!("{path}/leave"), &json!({}))
+            .await;
         left.no_content();
     } else {
         scene.remove(&scene.member).await;
     }
     refused_at_once(scene, node, &mut socket).await;
     let frames = socket.until("gone").await;
-    let events = frames.iter().rev().find(|frame| frame["type"] == "events").unwrap();
+    let events = frames
+        .iter()
+        .rev()
+        .find(|frame| frame["type"] == "events")
+        .unwrap();
     let last = events["events"].as_array().unwrap().last().unwrap();
-    assert_eq!((&last["kind"], &last["user"]), (&json!(kind), &json!(scene.member.id)));
+    assert_eq!(
+        (&last["kind"], &last["user"]),
+        (&json!(kind), &json!(scene.member.id))
+    );
     for words in ["她走了吗", "走了"] {
         owner.ask(&text(&scene.group, words)).await;
     }
@@ -164,7 +189,11 @@ async fn refused_at_once(scene: &Scene, node: &TestServer, socket: &mut Socket) 
     assert_eq!(done["groups"], json!([{"group": group, "verdict": "gone"}]));
     let client = scene.member.client.at(node.address);
     let path = scene.path();
-    for path in [&path, &format!("{path}/messages"), &format!("{path}/members")] {
+    for path in [
+        &path,
+        &format!("{path}/messages"),
+        &format!("{path}/members"),
+    ] {
         client.get(path).await.problem(404, "not_found");
     }
 }
@@ -178,9 +207,15 @@ async fn who_is_removed_and_added_again_hears_again(place: Place) {
         scene.add(&scene.member).await.created();
         let words = format!("第 {round} 次");
         owner.ask(&text(&scene.group, &words)).await;
-        socket.take(|frame| frame["type"] == "events" && frame.to_string().contains(&words)).await;
+        socket
+            .take(|frame| frame["type"] == "events" && frame.to_string().contains(&words))
+            .await;
     }
-    let kinds: Vec<_> = socket.kept().iter().map(|frame| frame["type"].clone()).collect();
+    let kinds: Vec<_> = socket
+        .kept()
+        .iter()
+        .map(|frame| frame["type"].clone())
+        .collect();
     let count = |kind: &str| kinds.iter().filter(|other| **other == kind).count();
     assert_eq!((count("joined"), count("gone")), (10, 10), "{kinds:?}");
 }

@@ -30,7 +30,11 @@ async fn what_is_sent_is_accepted_stored_and_pushed_to_everyone_in_order(place: 
     let mut member = scene.socket(&scene.member, "web-1").await;
     let mut ids = Vec::new();
     for number in 0..40 {
-        ids.push(sender.ask_later(&text(&scene.group, &format!("{number}"))).await);
+        ids.push(
+            sender
+                .ask_later(&text(&scene.group, &format!("{number}")))
+                .await,
+        );
     }
     let mut placed = Vec::new();
     for id in ids {
@@ -47,7 +51,10 @@ async fn what_is_sent_is_accepted_stored_and_pushed_to_everyone_in_order(place: 
     for (number, (event, (pos, message))) in pushed.iter().zip(&placed).enumerate() {
         assert_eq!((&event["pos"], &event["id"]), (pos, message));
         assert_eq!(event["body"]["text"], format!("{number}"));
-        assert_eq!((&event["kind"], &event["sender"]), (&json!("message"), &json!(scene.owner.id)));
+        assert_eq!(
+            (&event["kind"], &event["sender"]),
+            (&json!("message"), &json!(scene.owner.id))
+        );
         let counts = (&event["count"], &event["sender_count"]);
         assert_eq!(counts, (&json!(number + 1), &json!(number + 1)));
     }
@@ -61,7 +68,9 @@ async fn two_senders_at_once_are_seen_in_one_order_by_all(place: Place) {
     let mut member = scene.socket(&scene.member, "web-1").await;
     let burst = async |socket: &mut Socket, name: &str| {
         for number in 0..25 {
-            socket.ask_later(&text(&scene.group, &format!("{name} {number}"))).await;
+            socket
+                .ask_later(&text(&scene.group, &format!("{name} {number}")))
+                .await;
         }
         socket.events(&scene.group, 50).await
     };
@@ -69,13 +78,22 @@ async fn two_senders_at_once_are_seen_in_one_order_by_all(place: Place) {
     assert_eq!(seen, also);
     assert_dense(&seqs(&seen), 3);
     for sender in [&scene.owner, &scene.member] {
-        let own: Vec<_> = seen.iter().filter(|event| event["sender"] == sender.id).collect();
-        let counts: Vec<_> = own.iter().map(|event| event["sender_count"].as_u64()).collect();
+        let own: Vec<_> = seen
+            .iter()
+            .filter(|event| event["sender"] == sender.id)
+            .collect();
+        let counts: Vec<_> = own
+            .iter()
+            .map(|event| event["sender_count"].as_u64())
+            .collect();
         let expected: Vec<_> = (1..=25).map(Some).collect();
         assert_eq!(counts, expected);
         for (number, event) in own.iter().enumerate() {
             let words = event["body"]["text"].as_str().unwrap();
-            assert!(words.ends_with(&format!(" {number}")), "{words} is out of order");
+            assert!(
+                words.ends_with(&format!(" {number}")),
+                "{words} is out of order"
+            );
         }
     }
 }
@@ -120,7 +138,10 @@ async fn a_client_id_belongs_to_its_sender_and_group(place: Place) {
     let one = accepted(&mut owner, &frame).await;
     let two = accepted(&mut member, &frame).await;
     let three = accepted(&mut owner, &elsewhere).await;
-    assert_eq!((seq(&one["pos"]), seq(&two["pos"]), seq(&three["pos"])), (3, 4, 3));
+    assert_eq!(
+        (seq(&one["pos"]), seq(&two["pos"]), seq(&three["pos"])),
+        (3, 4, 3)
+    );
     assert_ne!(one["message"], two["message"]);
 }
 
@@ -154,12 +175,37 @@ async fn what_is_refused_is_named_and_the_socket_lives_on(place: Place) {
         ("group", json!(unknown), "not_found", ""),
         ("group", json!("g_1"), "bad_request", "group"),
         ("client_id", json!("x"), "bad_request", "client_id"),
-        ("body", json!({"kind": "text", "text": "a\0b"}), "bad_request", "body.text"),
-        ("body", json!({"kind": "text", "text": " \n"}), "bad_request", "body.text"),
-        ("body", json!({"kind": "text", "text": 5}), "bad_request", "body.text"),
+        (
+            "body",
+            json!({"kind": "text", "text": "a\0b"}),
+            "bad_request",
+            "body.text",
+        ),
+        (
+            "body",
+            json!({"kind": "text", "text": " \n"}),
+            "bad_request",
+            "body.text",
+        ),
+        (
+            "body",
+            json!({"kind": "text", "text": 5}),
+            "bad_request",
+            "body.text",
+        ),
         ("body", json!({"kind": "text"}), "bad_request", "body"),
-        ("body", json!({"kind": "txet", "text": "a"}), "bad_request", "body.kind"),
-        ("body", json!({"kind": "text", "text": "a", "bold": true}), "bad_request", "body.bold"),
+        (
+            "body",
+            json!({"kind": "txet", "text": "a"}),
+            "bad_request",
+            "body.kind",
+        ),
+        (
+            "body",
+            json!({"kind": "text", "text": "a", "bold": true}),
+            "bad_request",
+            "body.bold",
+        ),
         ("bdoy", json!({}), "bad_request", "bdoy"),
         ("type", json!("sned"), "bad_request", "type"),
         ("type", json!(1), "bad_request", "type"),
@@ -180,12 +226,20 @@ async fn what_is_refused_is_named_and_the_socket_lives_on(place: Place) {
     );
     socket.say_text(&surrogate).await;
     let error = socket.wait("error").await;
-    assert_eq!((&error["code"], &error["id"]), (&json!("bad_request"), &json!(901)), "{error}");
+    assert_eq!(
+        (&error["code"], &error["id"]),
+        (&json!("bad_request"), &json!(901)),
+        "{error}"
+    );
     let mut deep = text(group, "在吗");
-    deep["body"]["text"] = serde_json::from_str(&format!("{}1{}", "[".repeat(40), "]".repeat(40))).unwrap();
+    deep["body"]["text"] =
+        serde_json::from_str(&format!("{}1{}", "[".repeat(40), "]".repeat(40))).unwrap();
     assert_eq!(socket.ask(&deep).await["code"], "bad_request");
     // Nothing of all that reached the log.
-    assert_eq!(seq(&accepted(&mut socket, &text(group, "在吗")).await["pos"]), 3);
+    assert_eq!(
+        seq(&accepted(&mut socket, &text(group, "在吗")).await["pos"]),
+        3
+    );
 }
 
 async fn a_text_of_20000_characters_passes_and_one_more_does_not(place: Place) {
@@ -196,7 +250,9 @@ async fn a_text_of_20000_characters_passes_and_one_more_does_not(place: Place) {
         accepted(&mut socket, &text(&scene.group, &longest)).await;
         let pushed = socket.events(&scene.group, 1).await;
         assert_eq!(pushed[0]["body"]["text"], longest);
-        let error = socket.ask(&text(&scene.group, &character.repeat(20_001))).await;
+        let error = socket
+            .ask(&text(&scene.group, &character.repeat(20_001)))
+            .await;
         assert_eq!(error["errors"][0]["field"], "body.text", "{character}");
     }
     let id = uuid::Uuid::new_v4();
@@ -218,5 +274,8 @@ async fn an_admin_may_mention_all(place: Place) {
     frame["reply_to"] = json!([1, 2]);
     accepted(&mut owner, &frame).await;
     let event = member.events(&scene.group, 1).await.remove(0);
-    assert_eq!((&event["mentions"], &event["reply_to"]), (&json!("all"), &json!([1, 2])));
+    assert_eq!(
+        (&event["mentions"], &event["reply_to"]),
+        (&json!("all"), &json!([1, 2]))
+    );
 }

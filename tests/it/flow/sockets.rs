@@ -14,22 +14,24 @@ use crate::support::socket::{SUBPROTOCOL, Socket, hello, text};
 const FRAME_BYTES_MAX: usize = 160 * 1024;
 
 flow!(
-    a_first_frame_that_is_no_good_hello_is_told_and_closed_with_4400,
-    what_is_no_access_token_closes_with_4401,
-    a_second_hello_is_refused_and_the_socket_lives_on,
-    the_same_device_again_closes_its_old_socket_with_4409,
-    one_socket_too_many_closes_the_oldest_with_4409,
-    an_authorisation_that_ran_out_closes_with_4401_unless_renewed,
-);
-
-flow!(embedded:
-    an_opening_without_the_subprotocol_is_refused,
-    a_foreign_origin_is_refused,
-    silence_instead_of_hello_closes_with_4401_after_five_seconds,
-    a_binary_frame_is_told_and_closed_with_1003,
-    a_frame_is_taken_up_to_160_kib_and_beyond_closed_with_1009,
-    a_hundred_invalid_frames_in_a_minute_close_with_4400,
-    a_ping_is_answered_and_a_close_is_returned,
+    both: [
+        a_first_frame_that_is_no_good_hello_is_told_and_closed_with_4400,
+        what_is_no_access_token_closes_with_4401,
+        a_second_hello_is_refused_and_the_socket_lives_on,
+        the_same_device_again_closes_its_old_socket_with_4409,
+        one_socket_too_many_closes_the_oldest_with_4409,
+        an_authorisation_that_ran_out_closes_with_4401_unless_renewed,
+    ],
+    embedded: [
+        an_opening_without_the_subprotocol_is_refused,
+        a_foreign_origin_is_refused,
+        silence_instead_of_hello_closes_with_4401_after_five_seconds,
+        a_binary_frame_is_told_and_closed_with_1003,
+        a_frame_is_taken_up_to_160_kib_and_beyond_closed_with_1009,
+        a_hundred_invalid_frames_in_a_minute_close_with_4400,
+        a_ping_is_answered_and_a_close_is_returned,
+    ],
+    services: [],
 );
 
 async fn alone(place: &Place) -> (TestServer, Person) {
@@ -52,7 +54,10 @@ async fn an_opening_without_the_subprotocol_is_refused(place: Place) {
     let other = ("sec-websocket-protocol", "qunliu.v2.json");
     let list = ("sec-websocket-protocol", "chat, qunliu.v1.json");
     assert_eq!(Socket::open(server.address, &[]).await.err(), Some(400));
-    assert_eq!(Socket::open(server.address, &[other]).await.err(), Some(400));
+    assert_eq!(
+        Socket::open(server.address, &[other]).await.err(),
+        Some(400)
+    );
     assert!(Socket::open(server.address, &[list]).await.is_ok());
 }
 
@@ -64,10 +69,17 @@ async fn a_foreign_origin_is_refused(place: Place) {
         Socket::open(server.address, &headers).await.err()
     };
     assert_eq!(refused(&own).await, None);
-    for foreign in ["http://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:1"] {
+    for foreign in [
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1",
+        "http://127.0.0.1:1",
+    ] {
         assert_eq!(refused(foreign).await, Some(403), "{foreign}");
     }
-    let listed = place.serve(&[("QUNLIU_HTTP_ORIGINS", "https://shop.example")]).await;
+    let listed = place
+        .serve(&[("QUNLIU_HTTP_ORIGINS", "https://shop.example")])
+        .await;
     let headers = [SUBPROTOCOL, ("origin", "https://shop.example")];
     assert!(Socket::open(listed.address, &headers).await.is_ok());
 }
@@ -89,7 +101,10 @@ async fn a_first_frame_that_is_no_good_hello_is_told_and_closed_with_4400(place:
         (with("device", json!("a".repeat(65))), "device"),
         (with("devise", json!("web-1")), "devise"),
         (with("cursors", json!({"g_1": [1, 1]})), "cursors"),
-        (text("g_0190c2f47a5b7c3e8f1d2a4b6c8e0f12", "在吗").to_string(), ""),
+        (
+            text("g_0190c2f47a5b7c3e8f1d2a4b6c8e0f12", "在吗").to_string(),
+            "",
+        ),
         (nothing().to_string(), ""),
     ];
     for (frame, field) in cases {
@@ -231,7 +246,10 @@ async fn a_ping_is_answered_and_a_close_is_returned(place: Place) {
 
 async fn an_authorisation_that_ran_out_closes_with_4401_unless_renewed(place: Place) {
     let server = place.serve(&[]).await;
-    let (renewing, idle) = (server.register("li.lei").await, server.register("lucy").await);
+    let (renewing, idle) = (
+        server.register("li.lei").await,
+        server.register("lucy").await,
+    );
     let mut renewed = Socket::greeted(&server, &renewing, "web-1").await;
     let mut expired = Socket::greeted(&server, &idle, "web-1").await;
     server.clock.advance(800_000);

@@ -21,10 +21,19 @@ flow!(
 
 /// Unread and mentions of a person in the scene's group, as every place tells them.
 async fn counts(scene: &Scene, person: &Person) -> (u64, u64) {
-    let pair = |told: &Value| (told["unread"].as_u64().unwrap(), told["mentions"].as_u64().unwrap());
+    let pair = |told: &Value| {
+        (
+            told["unread"].as_u64().unwrap(),
+            told["mentions"].as_u64().unwrap(),
+        )
+    };
     let totals = person.client.get("/v1/unread").await.ok();
     let state = person.client.get(&scene.path()).await.ok();
-    assert_eq!(pair(&totals), pair(&totals["groups"][&scene.group]), "{totals}");
+    assert_eq!(
+        pair(&totals),
+        pair(&totals["groups"][&scene.group]),
+        "{totals}"
+    );
     assert_eq!(pair(&state), pair(&totals), "{state} {totals}");
     pair(&totals)
 }
@@ -40,7 +49,11 @@ async fn counting(scene: &Scene) {
 
 async fn read(scene: &Scene, person: &Person, seq: u64) -> Value {
     let path = format!("{}/read", scene.path());
-    person.client.put(&path, &json!({"pos": [1, seq]})).await.ok()
+    person
+        .client
+        .put(&path, &json!({"pos": [1, seq]}))
+        .await
+        .ok()
 }
 
 async fn say(socket: &mut Socket, scene: &Scene, mentions: Value) -> u64 {
@@ -63,7 +76,12 @@ async fn only_messages_of_others_are_unread(place: Place) {
         say(&mut member, &scene, json!([])).await;
     }
     // A new name is an event, and no message.
-    scene.owner.client.patch(&scene.path(), &json!({"name": "二号"})).await.ok();
+    scene
+        .owner
+        .client
+        .patch(&scene.path(), &json!({"name": "二号"}))
+        .await
+        .ok();
     assert_eq!(counts(&scene, &scene.member).await, (3, 0));
     assert_eq!(counts(&scene, &scene.owner).await, (2, 0));
     // Between the messages of the owner, and behind all of them.
@@ -104,9 +122,20 @@ async fn mentions_are_counted_until_read(place: Place) {
     let named = say(&mut owner, &scene, json!([scene.member.id])).await;
     let all = say(&mut owner, &scene, json!("all")).await;
     say(&mut owner, &scene, json!([scene.owner.id])).await;
-    say(&mut member, &scene, json!([scene.member.id, scene.owner.id])).await;
-    eventually(DEADLINE, async || counts(&scene, &scene.member).await == (3, 2)).await;
-    eventually(DEADLINE, async || counts(&scene, &scene.owner).await == (1, 1)).await;
+    say(
+        &mut member,
+        &scene,
+        json!([scene.member.id, scene.owner.id]),
+    )
+    .await;
+    eventually(DEADLINE, async || {
+        counts(&scene, &scene.member).await == (3, 2)
+    })
+    .await;
+    eventually(DEADLINE, async || {
+        counts(&scene, &scene.owner).await == (1, 1)
+    })
+    .await;
     read(&scene, &scene.member, named).await;
     assert_eq!(counts(&scene, &scene.member).await, (2, 1));
     read(&scene, &scene.member, all).await;
@@ -117,7 +146,12 @@ async fn other_devices_hear_of_a_read_mark(place: Place) {
     let scene = Scene::on(&place).await;
     counting(&scene).await;
     let body = json!({"name": "han.meimei", "password": PASSWORD});
-    let granted = scene.server.anyone().post("/v1/auth/login", &body).await.ok();
+    let granted = scene
+        .server
+        .anyone()
+        .post("/v1/auth/login", &body)
+        .await
+        .ok();
     let phone = Person::of(scene.server.address, &granted);
     let mut owner = scene.socket(&scene.owner, "web-1").await;
     let mut reading = scene.socket(&scene.member, "web-1").await;
@@ -138,7 +172,7 @@ async fn a_mark_above_the_head_is_refused(place: Place) {
     let scene = Scene::on(&place).await;
     let mut member = scene.socket(&scene.member, "web-1").await;
     let mut frame = json!({"type": "read", "group": scene.group, "pos": [1, 3]});
-    for above in [[1, 3], [1, 1 << 52], [2, 1]] {
+    for above in [[1, 3], [1, 1_u64 << 52], [2, 1]] {
         frame["pos"] = json!(above);
         let error = member.ask(&frame).await;
         assert_eq!(error["code"], "bad_request", "{above:?}: {error}");
@@ -161,7 +195,10 @@ struct Model {
 impl Model {
     fn unread(&self, person: &Person) -> u64 {
         let read = self.read.get(&person.id).copied().unwrap_or(3);
-        let above = self.messages.iter().filter(|(sender, seq)| *sender != person.id && *seq > read);
+        let above = self
+            .messages
+            .iter()
+            .filter(|(sender, seq)| *sender != person.id && *seq > read);
         above.count() as u64
     }
 
@@ -175,12 +212,17 @@ async fn counts_stay_exact_through_any_order_of_sends_and_reads(place: Place) {
     let scene = Scene::on(&place).await;
     counting(&scene).await;
     let people = [&scene.owner, &scene.member];
-    let mut sockets = [scene.socket(people[0], "web-1").await, scene.socket(people[1], "web-1").await];
+    let mut sockets = [
+        scene.socket(people[0], "web-1").await,
+        scene.socket(people[1], "web-1").await,
+    ];
     let mut model = Model::default();
     // A fixed sequence that looks like chance (a linear congruential generator).
     let mut state: u64 = 20_261_124;
     for _ in 0..60 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let (who, what) = (usize::from(state >> 40 & 1 == 1), state >> 33 & 3);
         if what < 2 {
             let seq = say(&mut sockets[who], &scene, json!([])).await;
@@ -192,7 +234,12 @@ async fn counts_stay_exact_through_any_order_of_sends_and_reads(place: Place) {
             model.mark(people[who], seq);
         }
         for person in people {
-            assert_eq!(counts(&scene, person).await.0, model.unread(person), "{:?}", model.messages);
+            assert_eq!(
+                counts(&scene, person).await.0,
+                model.unread(person),
+                "{:?}",
+                model.messages
+            );
         }
     }
 }

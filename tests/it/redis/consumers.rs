@@ -247,3 +247,38 @@ async fn consumers_go_on_after_the_server_was_restarted() {
     let taken = take(&process.stores.consumers, PERSIST, next.id, 1).await;
     assert_eq!(positions(&taken), said);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_whose_ring_was_lost_is_found_on_the_list() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let group = new_group(&process.stores.log).await;
+    group.say(user(), "1").await;
+    take(&process.stores.consumers, PERSIST, group.id, 1).await;
+    let mut raw = server.raw().await;
+    let mut read = cmd("XRANGE");
+    read.arg(stream(&group)).arg("-").arg("+");
+    let entries: Vec<(String, Vec<Vec<u8>>)> = read.query_async(&mut raw).await.unwrap();
+    // In one step nobody listens and an event is appended.
+    let mut silently = redis::pipe();
+    silently.atomic();
+    silently
+        .cmd("CLIENT")
+        .arg("KILL")
+        .arg("TYPE")
+        .arg("normal")
+        .arg("SKIPME")
+        .arg("yes");
+    silently
+        .cmd("XADD")
+        .arg(stream(&group))
+        .arg("1-2")
+        .arg(&entries[0].1);
+    let list = format!("a{{{}}}", group.id.partition());
+    silently.cmd("SADD").arg(list).arg(group.id.to_string());
+    silently.exec_async(&mut raw).await.unwrap();
+    let taken = take(&process.stores.consumers, PERSIST, group.id, 1).await;
+    assert_eq!(positions(&taken), [group.pos(2)]);
+}

@@ -2,13 +2,14 @@
 //! opening under a new epoch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use qunliu::model::event::Fixed;
 use qunliu::model::position::Position;
 use qunliu::store::log::{Log, Opened, Outcome, Prepared};
 use redis::cmd;
 
-use crate::support::logs::{Group, appended, new_group, repeated, text, user};
+use crate::support::logs::{DEADLINE, Group, appended, new_group, repeated, text, user};
 use crate::support::redis::{RedisServer, SAFE, eventually};
 
 /// The group under the next epoch, of the history that serves now.
@@ -290,4 +291,36 @@ async fn a_full_server_refuses_appends_for_a_while_and_still_drains() {
         .await
         .unwrap();
     assert_eq!(group.say(user(), "2").await.stored, group.pos(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_demoted_and_promoted_again_is_another_history() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let group = new_group(&process.stores.log).await;
+    group.say(user(), "1").await;
+    let mut raw = server.raw().await;
+    for master in [["127.0.0.1", "1"], ["NO", "ONE"]] {
+        cmd("REPLICAOF")
+            .arg(&master)
+            .exec_async(&mut raw)
+            .await
+            .unwrap();
+    }
+    let next = under_next_epoch(&group).await;
+    assert_ne!(next.history, group.history);
+    // The functions believe for 100 ms what they knew.
+    let mut poll = tokio::time::interval(Duration::from_millis(20));
+    let refused = async {
+        while append(&group, &text(user(), "late")).await
+            != Outcome::OtherHistory(next.history.clone())
+        {
+            poll.tick().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, refused)
+        .await
+        .expect("the old history still appends");
 }

@@ -1,5 +1,7 @@
 //! A tail sees everything although its connection breaks or the stream is cut.
 
+use std::time::Duration;
+
 use qunliu::model::position::Position;
 use qunliu::store::log::Opened;
 use redis::cmd;
@@ -51,18 +53,22 @@ async fn a_tail_reads_again_after_its_connection_was_cut() {
     tail.watch(group.id, Position::START);
     group.say(user(), "1").await;
     tail_entries(&mut tail, group.id, 1).await;
-    for seq in 2..6 {
-        let mut kill = cmd("CLIENT");
-        kill.arg("KILL")
-            .arg("TYPE")
-            .arg("normal")
-            .arg("SKIPME")
-            .arg("yes");
-        kill.exec_async(&mut server.raw().await).await.unwrap();
-        let said = crate::support::logs::text(user(), "unheard");
-        eventually(|| group.log.append(group.request(&said))).await;
-        assert_eq!(seqs(&tail_entries(&mut tail, group.id, 1).await), [seq]);
-    }
+    // Far less than the sweeps of as many rounds, which would find everything too.
+    let rounds = tokio::time::timeout(Duration::from_secs(10), async {
+        for seq in 2..6 {
+            let mut kill = cmd("CLIENT");
+            kill.arg("KILL")
+                .arg("TYPE")
+                .arg("normal")
+                .arg("SKIPME")
+                .arg("yes");
+            kill.exec_async(&mut server.raw().await).await.unwrap();
+            let said = crate::support::logs::text(user(), "unheard");
+            eventually(|| group.log.append(group.request(&said))).await;
+            assert_eq!(seqs(&tail_entries(&mut tail, group.id, 1).await), [seq]);
+        }
+    });
+    rounds.await.expect("the tail waited for its sweeps");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,4 +135,38 @@ async fn one_tail_follows_more_groups_than_one_read_takes() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_read_is_made_again_without_another_ring() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let group = new_group(&process.stores.log).await;
+    let mut tail = process.stores.log.tail().await.unwrap();
+    group.say(user(), "1").await;
+    tail.watch(group.id, Position::START);
+    drop(futures::poll!(&mut tail.next()));
+    let reading = tail_entries(&mut tail, group.id, 1);
+    let seen = tokio::time::timeout(Duration::from_secs(3), reading).await;
+    assert_eq!(seqs(&seen.expect("the tail waited for its sweep")), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_longer_than_one_read_is_read_to_its_end_at_once() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let group = new_group(&process.stores.log).await;
+    for n in 0..100 {
+        group.say(user(), &n.to_string()).await;
+    }
+    let mut tail = process.stores.log.tail().await.unwrap();
+    tail.watch(group.id, Position::START);
+    let reading = tail_entries(&mut tail, group.id, 100);
+    let seen = tokio::time::timeout(Duration::from_secs(4), reading).await;
+    let seen = seen.expect("the tail waited for its sweep");
+    assert_eq!(seqs(&seen), (1..=100).collect::<Vec<_>>());
 }

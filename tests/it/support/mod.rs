@@ -11,9 +11,13 @@ pub(crate) mod node;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod sample;
+#[macro_use]
+pub(crate) mod place;
 pub(crate) mod postgres;
+pub(crate) mod scene;
 pub(crate) mod server;
 pub(crate) mod services;
+pub(crate) mod socket;
 pub(crate) mod sqlite;
 pub(crate) mod tables;
 

@@ -31,7 +31,7 @@ impl Place {
     /// servers may serve them.
     pub(crate) async fn services() -> Option<Self> {
         let postgres = service("QUNLIU_TEST_POSTGRES")?;
-        let mongodb = mongo::Database::new()?;
+        let mongodb = mongo::Place::new()?;
         let redis = RedisServer::start().await?;
         let postgres = Scratch::make(&postgres).await;
         let folder = Folder::new();
@@ -40,7 +40,10 @@ impl Place {
             ("QUNLIU_STORES_REDIS", redis.url()),
             ("QUNLIU_STORES_MONGODB", mongodb.url()),
             ("QUNLIU_STORES_POSTGRES", postgres.url().to_owned()),
-            ("QUNLIU_AUTH_SECRET_FILE", secret.to_str().unwrap().to_owned()),
+            (
+                "QUNLIU_AUTH_SECRET_FILE",
+                secret.to_str().unwrap().to_owned(),
+            ),
         ];
         Some(Self {
             keys,
@@ -50,17 +53,25 @@ impl Place {
 
     /// A server on these stores, with further keys set as the environment sets them.
     pub(crate) async fn serve(&self, keys: &[(&str, &str)]) -> TestServer {
-        let own = self.keys.iter().map(|(name, value)| (*name, value.as_str()));
+        let own = self
+            .keys
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()));
         let all: Vec<_> = own.chain(keys.iter().copied()).collect();
         TestServer::start_with(&all).await
+    }
+
+    /// Another server on what this one kept; it was stopped before.
+    pub(crate) async fn restarted(&self, stopped: TestServer) -> TestServer {
+        match self.keys.is_empty() {
+            true => stopped.started_again().await,
+            false => self.serve(&[]).await,
+        }
     }
 }
 
 /// Tells a story on a place, if it is there. The place goes after everything that ran on it.
-pub(crate) fn tell(
-    open: impl AsyncFnOnce() -> Option<Place>,
-    story: impl AsyncFnOnce(Place),
-) {
+pub(crate) fn tell(open: impl AsyncFnOnce() -> Option<Place>, story: impl AsyncFnOnce(Place)) {
     let place;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -74,13 +85,22 @@ pub(crate) fn tell(
     drop(runtime);
 }
 
-/// Makes a test of each story, on embedded stores and on the services:
-/// `flow!(one_story, another);`, or `flow!(services: one_story);` for those that need several
-/// servers on the same stores.
+/// Makes a test of each story, on embedded stores and on the services: `flow!(one, another);`.
+/// What is not about the stores is told once, and what needs several servers on the services alone:
+/// `flow!(both: [one], embedded: [another], services: [third]);`.
 macro_rules! flow {
-    (services: $($story:ident),+ $(,)?) => { flow!(@place services, $($story),+); };
-    (embedded: $($story:ident),+ $(,)?) => { flow!(@place embedded, $($story),+); };
-    (@place $place:ident, $($story:ident),+) => {
+    ($($story:ident),+ $(,)?) => {
+        flow!(both: [$($story),+], embedded: [], services: []);
+    };
+    (
+        both: [$($both:ident),* $(,)?],
+        embedded: [$($embedded:ident),* $(,)?],
+        services: [$($services:ident),* $(,)?] $(,)?
+    ) => {
+        flow!(@place embedded, $($both,)* $($embedded,)*);
+        flow!(@place services, $($both,)* $($services,)*);
+    };
+    (@place $place:ident, $($story:ident,)*) => {
         mod $place {
             $(
                 #[test]
@@ -88,11 +108,7 @@ macro_rules! flow {
                     use crate::support::place::{Place, tell};
                     tell(Place::$place, super::$story);
                 }
-            )+
+            )*
         }
-    };
-    ($($story:ident),+ $(,)?) => {
-        flow!(@place embedded, $($story),+);
-        flow!(@place services, $($story),+);
     };
 }

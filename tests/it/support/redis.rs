@@ -73,12 +73,12 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// A process of ours on this server.
+    /// A process of ours on this server, whose leases are short so that others soon take over.
     pub(crate) async fn process(&self) -> Process {
         Process::start(
             self,
             Options {
-                lease_ms: 1_500,
+                lease_ms: 3_000,
                 ..Options::default()
             },
         )
@@ -241,7 +241,7 @@ where
 /// A log of a Redis of its own.
 pub(crate) async fn log_subject() -> Option<log::Subject> {
     let server = RedisServer::start().await?;
-    let process = server.process().await;
+    let process = Process::start(&server, Options::default()).await;
     let log = process.stores.log.clone();
     Some(log::Subject {
         log,
@@ -252,7 +252,7 @@ pub(crate) async fn log_subject() -> Option<log::Subject> {
 /// A log with consumers of a Redis of its own.
 pub(crate) async fn consumers_subject() -> Option<consumers::Subject> {
     let server = RedisServer::start().await?;
-    let process = server.process().await;
+    let process = Process::start(&server, Options::default()).await;
     let (log, consumers) = (process.stores.log.clone(), process.stores.consumers.clone());
     Some(consumers::Subject {
         log,

@@ -87,6 +87,11 @@ impl TestServer {
     /// Stops it and starts another over the same data.
     pub(crate) async fn restart(mut self) -> Self {
         assert_eq!(self.stop(Duration::from_secs(10)).await, Stopped::Drained);
+        self.started_again().await
+    }
+
+    /// Another one over the data of this one, which was stopped.
+    pub(crate) async fn started_again(self) -> Self {
         Self::start_in(Arc::clone(&self.folder), &[], self.clock.clone()).await
     }
 
@@ -178,6 +183,15 @@ impl Client {
         }
     }
 
+    /// The same at another server.
+    pub(crate) fn at(&self, address: SocketAddr) -> Self {
+        let root = format!("http://{address}");
+        Self {
+            root,
+            ..self.clone()
+        }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], None).await
     }
@@ -188,6 +202,10 @@ impl Client {
 
     pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
         self.json(Method::PATCH, path, &body.to_string()).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.json(Method::PUT, path, &body.to_string()).await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {

@@ -26,6 +26,9 @@ impl Client {
     }
 
     fn frame(&mut self, frame: ServerFrame, now: Duration) {
+        if matches!(self.phase, Phase::Greeting { .. }) && !frame.may_come_first() {
+            self.note(Note::Fault("a frame before the welcome".to_owned()));
+        }
         match frame {
             ServerFrame::Welcome(frame) => self.on_welcome(frame, now),
             ServerFrame::WelcomeMore(frame) => self.on_groups(frame.groups, now),

@@ -198,6 +198,15 @@ fn hello_carries_the_token_and_no_cursor_at_first() {
 }
 
 #[test]
+fn a_frame_before_the_welcome_is_a_fault() {
+    let mut talk = Talk::new();
+    talk.open();
+    talk.hear(json!({"type": "heads", "heads": []}));
+    assert!(talk.notes.iter().any(|note| matches!(note, Note::Fault(_))));
+    assert_eq!(talk.closes, 0);
+}
+
+#[test]
 fn the_next_event_is_applied_and_an_older_one_is_ignored() {
     let mut talk = Talk::live();
     talk.events(&[(1, 9), (1, 10), (1, 11), (1, 12)]);
