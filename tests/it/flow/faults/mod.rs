@@ -42,8 +42,8 @@ fn size() -> Size {
     Size {
         users: 60,
         groups: 30,
-        rate: 100,
-        seconds: 14,
+        rate: 80,
+        seconds: 12,
         seed: seed(),
     }
 }
