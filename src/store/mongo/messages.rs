@@ -47,8 +47,8 @@ impl MongoMessages {
         self.db.find(EVENTS, query, layout::read_event).await
     }
 
-    /// The newest counted entries of some groups, with the index of each in `groups`.
-    async fn last_of(&self, groups: &[(GroupId, Position)]) -> Result<Vec<(usize, Entry)>> {
+    /// The newest counted entry of each group, by one query.
+    async fn last_of(&self, groups: Vec<(GroupId, Position)>) -> Result<Vec<Option<Entry>>> {
         let mut walks = groups.iter().enumerate();
         let mut pipeline = Vec::new();
         if let Some((index, place)) = walks.next() {
@@ -59,7 +59,12 @@ impl MongoMessages {
             doc! { "$unionWith": { "coll": EVENTS, "pipeline": walk } }
         }));
         let read = |document: &RawDocument| layout::read_indexed_event(document, groups.len());
-        self.db.aggregate(EVENTS, pipeline, read).await
+        let found = self.db.aggregate(EVENTS, pipeline, read).await?;
+        let mut last = vec![None; groups.len()];
+        for (index, entry) in found {
+            last[index] = Some(entry);
+        }
+        Ok(last)
     }
 }
 
@@ -143,13 +148,7 @@ impl Messages for MongoMessages {
     /// list.
     async fn last_messages(&self, groups: &[(GroupId, Position)]) -> Result<Vec<Option<Entry>>> {
         let unions: Vec<_> = groups.chunks(LAST_UNION_MAX).map(<[_]>::to_vec).collect();
-        let queries = stream::iter(unions).map(|union| async move {
-            let mut last = vec![None; union.len()];
-            for (index, entry) in self.last_of(&union).await? {
-                last[index] = Some(entry);
-            }
-            Ok(last)
-        });
+        let queries = stream::iter(unions).map(|union| self.last_of(union));
         let last: Vec<_> = queries.buffered(LAST_QUERIES_MAX).try_collect().await?;
         Ok(last.into_iter().flatten().collect())
     }
