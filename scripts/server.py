@@ -1,4 +1,4 @@
-"""A throwaway server of the dev build for tests that look at it from outside (web, metrics)."""
+"""A throwaway server for tests and benches that look at it from outside (web, metrics, bench)."""
 
 import contextlib
 import os
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import typing
 
 import fetch
 
@@ -17,15 +18,25 @@ START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
 
 
+class Server(typing.NamedTuple):
+    """A server that takes calls."""
+
+    url: str
+    admin: str
+    pid: int
+
+
 @contextlib.contextmanager
-def running():
-    """Start a server with embedded stores on free loopback ports; yields (address, admin address)."""
+def running(binary=None, settings=None):
+    """Start a server with embedded stores on free loopback ports: the dev build with its defaults,
+    unless another binary, or settings as QUNLIU_... names, are given. Yields a Server."""
     with tempfile.TemporaryDirectory(prefix="qunliu-", ignore_cleanup_errors=True) as folder:
         log = pathlib.Path(folder, "log")
-        command = [program(), "serve", "--data", f"{folder}/data"]
+        command = [binary or program(), "serve", "--data", f"{folder}/data"]
         command += ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
         # Only its defaults: nothing that the caller happens to have set.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("QUNLIU_")}
+        environment |= settings or {}
         with open(log, "wb") as errors:
             process = subprocess.Popen(
                 command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
@@ -38,7 +49,7 @@ def running():
             watchdog.cancel()
             if found is None:
                 raise SystemExit(f"the server did not start:\n{log.read_text(errors='replace')[-4000:]}")
-            yield found["url"], found["admin"]
+            yield Server(found["url"], found["admin"], process.pid)
             if process.poll() is not None:
                 text = log.read_text(errors="replace")[-4000:]
                 raise SystemExit(f"the server ended by itself ({process.returncode}):\n{text}")

@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    qunliu::cli::run().await
+    Box::pin(qunliu::cli::run()).await
 }

@@ -76,7 +76,7 @@ fn stores(config: &Config) -> Result<(), ConfigError> {
 
 fn egress(options: &egress::Options) -> Result<(), ConfigError> {
     within("egress.heartbeat_s", options.heartbeat_s, 1..=300)?;
-    // A page of 200 events of the longest size must fit.
+    // A page, or a resume of the usual size, must fit.
     within(
         "egress.queue_bytes_max",
         options.queue_bytes_max,

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::error::Result;
 use crate::model::event::Entry;
-use crate::model::group::Group;
+use crate::model::group::{Group, Membership};
 use crate::model::id::{GroupId, MerchantId, UserId};
 use crate::model::position::Position;
 use crate::model::role::Role;
@@ -76,8 +76,10 @@ impl Overview {
     /// # Errors
     /// A store does not answer.
     pub async fn of(&self, user: UserId, only: Option<&[GroupId]>) -> Result<Vec<GroupState>> {
-        let mut groups = self.directory.groups_of(user).await?;
-        groups.retain(|(group, _)| only.is_none_or(|only| only.contains(&group.id)));
+        let groups = match only {
+            Some(only) => self.standing(user, only).await?,
+            None => self.directory.groups_of(user).await?,
+        };
         let ids: Vec<GroupId> = groups.iter().map(|(group, _)| group.id).collect();
         let counts = self.counts.of(user, &ids).await?;
         let upto: Vec<_> = ids
@@ -107,6 +109,17 @@ impl Overview {
         }
         states.sort_by_key(|state| Reverse((state.last_at, state.group.id)));
         Ok(states)
+    }
+
+    /// The named groups with the user's standing in each; those without one are left out.
+    async fn standing(&self, user: UserId, ids: &[GroupId]) -> Result<Vec<(Group, Membership)>> {
+        let mut groups = Vec::with_capacity(ids.len());
+        for group in self.directory.groups(ids).await? {
+            if let Some(membership) = self.directory.membership(group.id, user).await? {
+                groups.push((group, membership));
+            }
+        }
+        Ok(groups)
     }
 
     /// The last message: from the live log if the store does not have it yet.

@@ -9,6 +9,9 @@ use crate::model::position::Position;
 use crate::protocol::code::ErrorCode;
 use crate::store::log::Head;
 
+/// Bytes of events on a page at most, so that a page fits any socket's queue.
+const PAGE_BYTES_MAX: usize = 512 * 1024;
+
 /// Which piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bounds {
@@ -27,6 +30,8 @@ pub struct Piece {
     pub more: bool,
     /// The head when it was read.
     pub head: Head,
+    /// Nothing at or below this position may be seen.
+    pub visible_after: Position,
 }
 
 /// Reads up to `limit` visible events.
@@ -64,18 +69,35 @@ pub async fn read(app: &App, permit: &Permit<Read>, bounds: Bounds, limit: u32) 
             found
         }
     };
-    let more = entries.len() > limit;
-    if more {
-        match bounds {
-            Bounds::After(_) => drop(entries.pop()),
-            Bounds::Before(_) => drop(entries.remove(0)),
+    let more = match bounds {
+        Bounds::After(_) => cut(&mut entries, limit),
+        Bounds::Before(_) => {
+            entries.reverse();
+            let more = cut(&mut entries, limit);
+            entries.reverse();
+            more
         }
-    }
+    };
     Ok(Piece {
         entries,
         more,
         head,
+        visible_after,
     })
+}
+
+/// Cuts a page to its bounds, but for one event that alone is larger; answers whether anything
+/// was cut.
+fn cut(entries: &mut Vec<Entry>, limit: usize) -> bool {
+    let mut bytes = 0;
+    let fitting = entries.iter().take(limit).take_while(|entry| {
+        bytes += entry.fixed.len();
+        bytes <= PAGE_BYTES_MAX
+    });
+    let kept = fitting.count().max(1);
+    let more = entries.len() > kept;
+    entries.truncate(kept);
+    more
 }
 
 /// A reference to an event must name one that counts (protocol.md, "Identifiers and positions").
@@ -93,4 +115,53 @@ fn check(pos: Position, table: &EpochTable, head: Position) -> Result<()> {
     }
     let detail = format!("there is no event at {pos}; the head is {head}");
     Err(Error::new(ErrorCode::BadRequest, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::client_id::ClientId;
+    use crate::model::event::{Content, Draft, Fixed};
+    use crate::model::id::{GroupId, UserId};
+    use crate::model::time::Time;
+
+    fn entries(count: u64, bytes: usize) -> Vec<Entry> {
+        let at = Time::from_millis(0);
+        let name = Some("x".repeat(bytes));
+        let content = Content::Settings { name };
+        let sender = UserId::from_bytes([1; 16]);
+        let fixed = Fixed {
+            client_id: ClientId::random(),
+            sender,
+            at,
+            content,
+        };
+        let draft = Draft {
+            group: GroupId::from_bytes([2; 16]),
+            fixed,
+        };
+        (1..=count)
+            .map(|seq| draft.clone().into_entry(Position::new(1, seq), 0, 0))
+            .collect()
+    }
+
+    #[test]
+    fn a_page_is_cut_by_events_and_by_bytes() {
+        let mut few = entries(3, 10);
+        assert!(!cut(&mut few, 3));
+        assert!(cut(&mut few, 2));
+        assert_eq!(few.len(), 2);
+        let mut large = entries(5, 200 * 1024);
+        assert!(cut(&mut large, 5));
+        assert_eq!(large.len(), 2);
+    }
+
+    #[test]
+    fn an_event_larger_than_a_page_stands_alone() {
+        let mut huge = entries(2, PAGE_BYTES_MAX + 1);
+        assert!(cut(&mut huge, 2));
+        assert_eq!(huge.len(), 1);
+        let mut none = Vec::new();
+        assert!(!cut(&mut none, 2));
+    }
 }

@@ -216,7 +216,7 @@ fn identifier(text: &str) -> String {
 fn holds(code: &str, word: &str) -> bool {
     code.match_indices(word).any(|(at, _)| {
         let before = code.get(..at).unwrap_or_default();
-        let ours = ["crate::store::", "super::", "self::"];
+        let ours = ["store::", "super::", "self::"];
         let joined = before
             .chars()
             .next_back()

@@ -93,6 +93,25 @@ pub async fn open_sockets(
     }
 }
 
+/// Opens one socket for each account, as [`open_sockets`] does.
+///
+/// # Errors
+/// A socket could not be opened.
+pub async fn open_each(
+    nodes: &[Node],
+    accounts: &[Account],
+    tasks: &Tasks,
+) -> Result<(), Impossible> {
+    for (index, account) in accounts.iter().enumerate() {
+        let node = &nodes[index % nodes.len()];
+        let token = account.tokens.access_token.clone();
+        let socket = greet(node, token, "idle".to_owned()).await?;
+        let (failures, _) = mpsc::channel(1);
+        tasks.spawn(listen(socket, failures));
+    }
+    Ok(())
+}
+
 /// Opens a socket, says hello and waits for the welcome.
 async fn greet(node: &Node, token: String, device: String) -> Result<Socket, Impossible> {
     let broken = |error: &dyn std::fmt::Display| Impossible::Connect(format!("a socket: {error}"));

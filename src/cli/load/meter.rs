@@ -109,10 +109,14 @@ pub struct Meter {
     pub again: Count,
     /// Welcomes after the first one of a client.
     pub reconnects: Count,
+    /// Nodes that said that they go away, once for each client.
+    pub goaways: Count,
     /// Epochs told.
     pub epochs: Count,
     /// Queues that overflowed.
     pub resyncs: Count,
+    /// Holes in what was pushed, which no resync told of; a page filled them.
+    pub holes: Count,
     /// Pages asked for.
     pub pulls: Count,
     /// From due to said: how late this generator itself was.

@@ -12,6 +12,7 @@
 //! - [`socket`], [`record`], [`meter`]: driving it, what it saw, what all count together
 //! - [`evidence`], [`check`], [`report`]: what the server says, the verdict, the tables
 //! - [`idle`]: instead of all that, the memory of idle sockets
+//! - [`cpu`]: the CPU time of the server
 //!
 //! Nothing here uses the server's own code for the wire: a mistake there must not hide here.
 
@@ -29,7 +30,9 @@ pub mod evidence;
 pub mod check;
 pub mod report;
 pub mod idle;
+pub mod cpu;
 mod progress;
+mod trace;
 mod run;
 
 use std::path::PathBuf;
@@ -78,10 +81,16 @@ pub struct Args {
     /// How long to wait for what is still on its way after the last message, in seconds.
     #[arg(long, default_value_t = 30)]
     pub settle: u64,
+    /// Write the counts to standard error while the run goes on, twenty lines a second.
+    #[arg(long)]
+    pub trace: bool,
     /// Instead: open this many idle sockets and print what one costs the server.
     #[arg(long, requires = "server_pid")]
     pub idle: Option<usize>,
-    /// The process of the server, for --idle.
+    /// Beside the run: this many groups in which idle clients listen and nobody speaks.
+    #[arg(long, default_value_t = 0)]
+    pub idle_groups: usize,
+    /// The process of the server: for --idle, and to print its CPU time per delivery.
     #[arg(long)]
     pub server_pid: Option<u32>,
 }

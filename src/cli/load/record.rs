@@ -157,9 +157,11 @@ impl Recorder {
                     .out_of_order
                     .extend(scene.group(group).map(|group| (group, pos)));
             }
+            Note::Hole => meter.holes.add_one(),
             Note::Again => meter.again.add_one(),
             Note::Reconnected => meter.reconnects.add_one(),
             Note::EpochTold => meter.epochs.add_one(),
+            Note::Goaway => meter.goaways.add_one(),
             Note::Resync => meter.resyncs.add_one(),
             Note::Pulled => meter.pulls.add_one(),
             Note::Fault(what) => self.record.faults.push(what),

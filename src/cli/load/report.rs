@@ -23,8 +23,10 @@ pub fn tables(meter: &Meter, findings: &Findings) -> String {
         ("protocol faults", findings.count(Flaw::Protocol)),
         ("again", meter.again.get()),
         ("reconnects", meter.reconnects.get()),
+        ("told to go away", meter.goaways.get()),
         ("epochs told", meter.epochs.get()),
         ("resyncs", meter.resyncs.get()),
+        ("silent holes", meter.holes.get()),
         ("pulls", meter.pulls.get()),
     ];
     let mut text = String::from("| what | count |\n| --- | ---: |\n");

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Args;
 use super::check::{self, Case, Findings};
+use super::cpu;
 use super::evidence::{self, Testimony};
 use super::idle::{self, Memory, SOCKETS_PER_USER};
 use super::meter::Meter;
@@ -23,6 +24,7 @@ use super::rest::{Account, Node};
 use super::setup::{self, Impossible, OwnerLogin};
 use super::socket::{Driver, End, Run};
 use super::text::Texts;
+use super::trace;
 use crate::lifecycle::Tasks;
 
 /// How long all clients together may take to connect.
@@ -32,6 +34,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 const COUNT_PATIENCE: Duration = Duration::from_secs(5);
 /// The pause between two looks at such a count.
 const COUNT_PAUSE: Duration = Duration::from_millis(200);
+/// Clients that listen to idle groups.
+const IDLE_USERS: usize = 100;
 /// How long tasks may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -63,12 +67,20 @@ pub(super) async fn load(args: &Args) -> Result<bool, Impossible> {
         stop: CancellationToken::new(),
     });
     let tasks = Tasks::default();
+    listen_idly(args, &cast, &tasks).await?;
+    if args.trace {
+        tasks.spawn(trace::trace(Arc::clone(&run)));
+    }
     let clients = spawn_clients(&run, &cast, seed, &tasks);
     let connected = wait_connected(&run).await;
+    let mut cpu = args.server_pid.map(cpu::used).transpose()?;
     if connected.is_ok() {
         start.send_replace(Some(run.origin.elapsed()));
         send(&run).await;
         settle(&run, Duration::from_secs(args.settle)).await;
+    }
+    if let (Some(pid), Some(before)) = (args.server_pid, cpu.as_mut()) {
+        *before = cpu::used(pid)?.saturating_sub(*before);
     }
     run.stop.cancel();
     let ends = join_all(clients)
@@ -78,7 +90,26 @@ pub(super) async fn load(args: &Args) -> Result<bool, Impossible> {
         .collect();
     tasks.stop(STOP_TIMEOUT, std::future::pending()).await;
     connected?;
-    audit(&run, &cast, ends).await
+    let is_clean = audit(&run, &cast, ends).await?;
+    if let Some(used) = cpu {
+        say(&cpu::row(used, run.meter.delivered.get()));
+    }
+    Ok(is_clean)
+}
+
+/// Groups in which nobody speaks, with clients that listen to them beside the run.
+async fn listen_idly(args: &Args, cast: &Cast, tasks: &Tasks) -> Result<(), Impossible> {
+    if args.idle_groups == 0 {
+        return Ok(());
+    }
+    let count = args.idle_groups.min(IDLE_USERS);
+    let run = format!("{}-idle", cast.run);
+    let users = setup::users(&cast.nodes, &run, count, || {}).await?;
+    let token = &cast.owner.tokens.access_token;
+    let bar = Progress::new("idle groups", args.idle_groups);
+    let tick = || bar.step();
+    setup::idle_groups(&cast.nodes, token, args.idle_groups, &users, tick).await?;
+    idle::open_each(&cast.nodes, &users, tasks).await
 }
 
 fn check_args(args: &Args) -> Result<(), Impossible> {

@@ -146,3 +146,29 @@ pub async fn groups(
     });
     calls.buffered(CALLS_AT_ONCE).try_collect().await
 }
+
+/// Creates `count` groups in which nobody speaks, each with one of `users`, calling `tick` after
+/// each.
+///
+/// # Errors
+/// The first call that failed.
+pub async fn idle_groups(
+    nodes: &[Node],
+    token: &str,
+    count: usize,
+    users: &[Account],
+    tick: impl Fn(),
+) -> Result<(), Impossible> {
+    let calls = stream::iter(0..count).map(|group| {
+        let tick = &tick;
+        async move {
+            let node = &nodes[group % nodes.len()];
+            let id = node.create_group(token, &format!("静 {group} 群")).await?;
+            let member = users[group % users.len()].user.id;
+            node.add_members(token, id, &[member]).await?;
+            tick();
+            Ok::<_, Impossible>(())
+        }
+    });
+    calls.buffer_unordered(CALLS_AT_ONCE).try_collect().await
+}

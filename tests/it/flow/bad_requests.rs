@@ -179,7 +179,7 @@ async fn another_content_type_is_unsupported() {
 async fn an_unknown_path_is_not_found_and_an_unknown_method_is_told_the_known_ones() {
     let (_server, owner) = owner().await;
     for path in [
-        "/",
+        "/nowhere",
         "/v1",
         "/v1/groups/",
         "/v1//groups",

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 
 use self::Asks::{Nothing, Standing, Token};
+use qunliu::ingress::page::FILES;
+
 use crate::support::server::{Answer, Client, Person, TestServer};
 
 /// What a route asks of its caller.
@@ -124,9 +126,11 @@ async fn the_table_names_every_route_and_what_it_asks() {
         .iter()
         .map(|route| (route.method.as_str(), route.path, route.is_open))
         .collect();
+    let page = FILES.iter().map(|file| ("GET", file.path, true));
     let named: BTreeSet<_> = ROUTES
         .iter()
         .map(|(method, path, asks, _)| (*method, *path, *asks == Nothing))
+        .chain(page)
         .collect();
     assert_eq!(there, named);
 }

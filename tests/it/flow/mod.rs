@@ -3,6 +3,7 @@
 mod accounts;
 mod bad_requests;
 mod connections;
+mod faults;
 mod groups;
 mod members;
 mod matrix;

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 pub(crate) mod fixture;
 pub(crate) mod embedded;
+pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod mongo;
+pub(crate) mod node;
+pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod sample;
 #[macro_use]
@@ -13,6 +16,7 @@ pub(crate) mod place;
 pub(crate) mod postgres;
 pub(crate) mod scene;
 pub(crate) mod server;
+pub(crate) mod services;
 pub(crate) mod socket;
 pub(crate) mod sqlite;
 pub(crate) mod tables;

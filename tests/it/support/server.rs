@@ -56,7 +56,7 @@ impl TestServer {
             ..Flags::default()
         };
         let config = Config::load(None, &Environment::of(&all), &flags).unwrap();
-        let server = Server::start(config, Arc::new(clock.clone()))
+        let server = Box::pin(Server::start(config, Arc::new(clock.clone())))
             .await
             .unwrap();
         Self {

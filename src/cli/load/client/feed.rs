@@ -25,6 +25,8 @@ pub(super) enum Push {
     Doubled,
     /// A higher one was pushed before.
     OutOfOrder,
+    /// Something before it was not pushed, and no page of it is on its way.
+    AfterHole,
     /// Its epoch was never told: a fault of the server.
     Untold,
 }
@@ -174,13 +176,22 @@ impl Feed {
     }
 
     fn judge(&self, pos: Position) -> Push {
-        if pos > self.pushed || pos <= self.resumed || self.is_dead(pos) {
+        if self.is_dead(pos) {
+            Push::InOrder
+        } else if pos > self.pushed && self.opens_hole(pos) {
+            Push::AfterHole
+        } else if pos > self.pushed || pos <= self.resumed {
             Push::InOrder
         } else if pos.seq <= self.last.seq || self.held.contains_key(&pos.seq) {
             Push::Doubled
         } else {
             Push::OutOfOrder
         }
+    }
+
+    fn opens_hole(&self, pos: Position) -> bool {
+        let pulls = self.pull_sent.is_some() || self.pull_at.is_some();
+        pos.seq > self.last.seq + 1 && self.held.is_empty() && !pulls
     }
 
     /// Takes a page. `false` if it holds an epoch that was not told: a fault.

@@ -154,6 +154,7 @@ impl Client {
             Push::InOrder => {}
             Push::Doubled => self.note(Note::Doubled(group, pos)),
             Push::OutOfOrder => self.note(Note::OutOfOrder(group, pos)),
+            Push::AfterHole => self.note(Note::Hole),
             Push::Untold => self.fault(format!("{pos} of {group} before its epoch"), now),
         }
     }
@@ -251,6 +252,7 @@ impl Client {
     }
 
     fn on_goaway(&mut self, frame: &Goaway, now: Duration) {
+        self.note(Note::Goaway);
         self.leave_at = Some(now + Duration::from_millis(frame.reconnect_after_ms));
     }
 

@@ -78,10 +78,14 @@ pub enum Note {
     Doubled(GroupId, Position),
     /// A position was pushed after a higher one.
     OutOfOrder(GroupId, Position),
+    /// Events were left out of a push, without a word.
+    Hole,
     /// A welcome on a socket that is not the first one.
     Reconnected,
     /// A later epoch of a group was told.
     EpochTold,
+    /// The node goes away and said so.
+    Goaway,
     /// The queue overflowed.
     Resync,
     /// A page was asked for.

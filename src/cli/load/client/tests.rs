@@ -223,6 +223,17 @@ fn a_hole_is_waited_for_and_then_pulled() {
 }
 
 #[test]
+fn a_hole_is_noted_once_and_not_while_a_page_is_on_its_way() {
+    let mut talk = Talk::live();
+    talk.events(&[(1, 12), (1, 13)]);
+    assert_eq!(talk.noted(&Note::Hole), 1);
+    let mut talk = Talk::live();
+    talk.hear(json!({"type": "resync", "group": GROUP, "from": [1, 10], "head": [1, 19]}));
+    talk.events(&[(1, 20)]);
+    assert_eq!(talk.noted(&Note::Hole), 0);
+}
+
+#[test]
 fn a_hole_that_fills_by_itself_is_not_pulled() {
     let mut talk = Talk::live();
     talk.events(&[(1, 12)]);
@@ -622,6 +633,7 @@ fn goaway_comes_back_elsewhere_after_the_named_pause() {
     assert_eq!(talk.connects.len(), 1);
     talk.wait(1);
     assert_eq!(talk.connects, [false, true]);
+    assert_eq!(talk.noted(&Note::Goaway), 1);
 }
 
 #[test]
