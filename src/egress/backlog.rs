@@ -21,7 +21,8 @@ pub(super) struct Backlog {
     bytes: usize,
     /// Some of the first frame was written: the stream is corrupt unless the rest follows.
     first_is_begun: bool,
-    since: Instant,
+    /// When the socket last took something, or the first frame came in.
+    progress_at: Instant,
 }
 
 impl Backlog {
@@ -30,7 +31,7 @@ impl Backlog {
             frames: VecDeque::new(),
             bytes: 0,
             first_is_begun: false,
-            since: Instant::now(),
+            progress_at: Instant::now(),
         }
     }
 
@@ -43,9 +44,9 @@ impl Backlog {
         self.bytes
     }
 
-    /// When the first frame came in.
-    pub(super) const fn since(&self) -> Instant {
-        self.since
+    /// Since when the socket has taken nothing.
+    pub(super) const fn stuck_since(&self) -> Instant {
+        self.progress_at
     }
 
     /// Adds a frame at the end; an empty one is nothing to write.
@@ -59,6 +60,9 @@ impl Backlog {
     /// Notes that `bytes` from the front were written, and drops the frames that are through.
     pub(super) fn advance(&mut self, mut bytes: usize) {
         self.bytes -= bytes;
+        if bytes > 0 {
+            self.progress_at = Instant::now();
+        }
         while let Some(first) = self.frames.front_mut() {
             if bytes < first.len() {
                 first.advance(bytes);

@@ -58,7 +58,7 @@ impl Heartbeat {
         if socket.is_lagging() {
             socket.catch_up();
         }
-        let stuck = socket.queue.oldest_since().map(|since| since.elapsed());
+        let stuck = socket.queue.stuck_since().map(|since| since.elapsed());
         if stuck.is_some_and(|stuck| stuck.as_secs() >= self.hub.options.slow_reader_s) {
             socket.close(close::SLOW_READER, "slow reader");
         }

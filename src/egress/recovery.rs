@@ -89,9 +89,10 @@ impl Recovery {
         };
         let held = table.clamp(cursor).max_seq(resume.visible_after);
         let head = resume.reached.pos;
-        if held.seq >= head.seq {
-            // Above the head: this node may lag behind the log; the client pulls.
-            let above = held.seq > head.seq;
+        // Above the head, or in an epoch that is not known here: this node may lag behind the log;
+        // the client pulls.
+        let above = held.seq > head.seq || held.epoch > table.epoch();
+        if above || held.seq == head.seq {
             return Ok(verdict(resume, rows, (!above).then(Vec::new)));
         }
         let missed = usize::try_from(head.seq - held.seq).unwrap_or(usize::MAX);

@@ -111,10 +111,10 @@ impl SendQueue {
         self.lock().queued_bytes()
     }
 
-    /// Since when the queue has not been empty: a connection that stays behind for long reads too
-    /// slowly.
-    pub fn oldest_since(&self) -> Option<Instant> {
-        self.lock().backlog.as_ref().map(|backlog| backlog.since())
+    /// Since when the socket has taken nothing of what is queued; `None` when nothing is queued. A
+    /// connection that is slow but steady is never stuck for long.
+    pub fn stuck_since(&self) -> Option<Instant> {
+        self.lock().backlog.as_ref().map(|backlog| backlog.stuck_since())
     }
 
     /// Waits until all that was accepted is written. Only one task, the owner of the connection,

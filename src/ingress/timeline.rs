@@ -30,6 +30,8 @@ pub struct Piece {
     pub more: bool,
     /// The head when it was read.
     pub head: Head,
+    /// Nothing at or below this position may be seen.
+    pub visible_after: Position,
 }
 
 /// Reads up to `limit` visible events.
@@ -80,6 +82,7 @@ pub async fn read(app: &App, permit: &Permit<Read>, bounds: Bounds, limit: u32) 
         entries,
         more,
         head,
+        visible_after,
     })
 }
 

@@ -96,6 +96,7 @@ impl Kind {
         Self::Removed,
         Self::Role,
         Self::Settings,
+        Self::Lost,
     ];
 
     /// The number that the log and the stores keep. It never changes its meaning.

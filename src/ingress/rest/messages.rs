@@ -76,10 +76,10 @@ fn page(bounds: Bounds, piece: &Piece) -> Result<Vec<u8>> {
     let first = piece.entries.first().map(|entry| entry.pos);
     let last = piece.entries.last().map(|entry| entry.pos);
     let upwards = matches!(bounds, Bounds::After(_));
-    // Upwards there is more below unless the page began at the very start, and the other way
-    // round.
+    // Upwards there is more below unless the page began with the first event that may be seen,
+    // and the other way round.
     let below = match bounds {
-        Bounds::After(after) => after.seq > 0 && first.is_some(),
+        Bounds::After(_) => first.is_some_and(|pos| pos.seq > piece.visible_after.seq + 1),
         Bounds::Before(_) => piece.more,
     };
     let above = if upwards {

@@ -73,7 +73,12 @@ pub async fn serve(app: &App, stream: TcpStream, leftover: Vec<u8>) {
 
 async fn converse(app: &App, wire: &mut Wire, queue: &Arc<SendQueue>, leftover: Vec<u8>) -> Ended {
     wire.feed(leftover)?;
-    let greeted = timeout(HELLO_PATIENCE, Box::pin(greet(app, wire))).await;
+    let greeting = timeout(HELLO_PATIENCE, Box::pin(greet(app, wire)));
+    let draining = app.tasks.draining().clone();
+    let Some(greeted) = draining.run_until_cancelled(greeting).await else {
+        close_unused(queue);
+        return Ok(());
+    };
     let (hello, caller, until) = match greeted {
         Ok(Ok(Ok(greeting))) => greeting,
         Ok(Ok(Err(error))) => {
@@ -252,6 +257,15 @@ fn refuse(queue: &SendQueue, error: &Error) {
     let reason = CloseReason {
         code,
         reason: error.code.name(),
+    };
+    queue.close(&close_frame(Some(reason)), Unsent::Deliver);
+}
+
+/// Closes a connection that was not greeted before the server drained.
+fn close_unused(queue: &SendQueue) {
+    let reason = CloseReason {
+        code: close::RESTART,
+        reason: "drain",
     };
     queue.close(&close_frame(Some(reason)), Unsent::Deliver);
 }

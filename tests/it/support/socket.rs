@@ -141,9 +141,7 @@ impl Socket {
             return self.kept.remove(index).unwrap();
         }
         loop {
-            let Some(frame) = self.read().await else {
-                panic!("closed with {:?} after {:?}", self.closed, self.kept);
-            };
+            let frame = self.frame().await;
             if fits(&frame) {
                 return frame;
             }
@@ -157,7 +155,7 @@ impl Socket {
         loop {
             let frame = match self.kept.pop_front() {
                 Some(frame) => frame,
-                None => self.read().await.expect("the socket is open"),
+                None => self.frame().await,
             };
             let is_last = frame["type"] == kind;
             frames.push(frame);
@@ -200,8 +198,23 @@ impl Socket {
         assert_eq!(done["type"], "done", "{done}");
     }
 
-    /// The next frame with content; `None` once the socket is closed.
+    /// The next frame with content, which must come.
+    async fn frame(&mut self) -> Value {
+        match self.read().await {
+            Some(frame) => frame,
+            None => panic!("closed with {:?} after {:?}", self.closed, self.kept),
+        }
+    }
+
+    /// The next frame with content; `None` once the socket is closed. Beats are no content.
     async fn read(&mut self) -> Option<Value> {
+        match timeout(DEADLINE, self.read_past_beats()).await {
+            Ok(frame) => frame,
+            Err(_) => panic!("nothing came after {:?}", self.kept),
+        }
+    }
+
+    async fn read_past_beats(&mut self) -> Option<Value> {
         loop {
             match self.read_message().await? {
                 Message::Text(text) => {
