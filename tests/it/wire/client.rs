@@ -40,7 +40,7 @@ pub(super) const REFUSED: &[(&str, &str, &str)] = &[
     ("refused-unknown-kind", "body.kind", "`txet`"),
     ("refused-blank-text", "body.text", "blank"),
     ("refused-nul", "body.text", "NUL"),
-    ("refused-lone-surrogate", "", "surrogate"),
+    ("refused-lone-surrogate", "", "hex escape"),
     ("refused-twice", "", "`text` stands twice"),
     ("refused-nesting", "", "deeper than 32"),
     ("refused-trailing", "", "trailing"),
