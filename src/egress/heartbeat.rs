@@ -83,7 +83,9 @@ impl Heartbeat {
             socket.queue.abort();
             return;
         }
-        socket.send(&ServerFrame::Heads { heads: &[] });
+        if socket.is_welcomed() {
+            socket.send(&ServerFrame::Heads { heads: &[] });
+        }
         socket.send_raw(&ping_frame(b""));
     }
 }
