@@ -177,6 +177,15 @@ impl Socket {
         events
     }
 
+    /// Waits until the event at seq `last` of a group was pushed; all events up to it.
+    pub(crate) async fn events_up_to(&mut self, group: &str, last: u64) -> Vec<Value> {
+        let mut events: Vec<Value> = Vec::new();
+        while events.last().is_none_or(|event| seq(&event["pos"]) < last) {
+            events.extend(self.events(group, 1).await);
+        }
+        events
+    }
+
     /// Reads until the close; answers its code. What came before is kept.
     pub(crate) async fn closed(&mut self) -> u16 {
         while let Some(frame) = self.read().await {
