@@ -10,10 +10,11 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::group::LocalUser;
+use super::group::{LocalGroup, LocalUser};
 use super::hub::Hub;
 use super::overview::{GroupView, Overview};
 use super::recovery::{Recovery, Resume, Resumed};
@@ -27,6 +28,10 @@ use crate::protocol::client::{CURSORS_MAX, Level};
 use crate::protocol::server::{GroupNow, GroupWelcome, ServerFrame, Verdict, events};
 use crate::store::counts::{Count, Counts};
 use crate::store::directory::Directory;
+
+/// How often, and how long each time, a tail that has not reached a `joined` event is waited for.
+const JOIN_LOOKS: usize = 200;
+const JOIN_PAUSE: Duration = Duration::from_millis(10);
 
 /// Events in one frame of a resume.
 const FRAME_EVENTS: usize = 100;
@@ -199,6 +204,7 @@ impl Attach {
             let Some(local) = self.hub.group(*group) else {
                 continue;
             };
+            until_reached(&local, membership.joined).await;
             let reached = local.reached();
             arrival.heads.insert(*group, reached.pos);
             states.push(state(membership, &count, reached.pos, reached.count));
@@ -279,13 +285,14 @@ impl Attach {
         let Some(local) = self.hub.group(group) else {
             return Ok(HashMap::new());
         };
-        let head = local.reached().pos;
         let overview = self.overview.of(user.id, Some(&[group])).await?;
         let Some(mut state) = overview.into_iter().next() else {
             self.hub.part(user, group);
             sockets.iter().for_each(|socket| socket.drop_held(group));
             return Ok(HashMap::new());
         };
+        until_reached(&local, Some(state.joined)).await;
+        let head = local.reached().pos;
         state.head = head;
         let view =
             serde_json::value::to_raw_value(&GroupView::of(&state)).map_err(Error::internal)?;
@@ -299,6 +306,18 @@ impl Attach {
         self.hub
             .user(user)
             .ok_or_else(|| Error::internal("a session outlived its socket"))
+    }
+}
+
+/// Waits until the group was pushed up to where a member joined: what stands below is not for
+/// them, and frames are shared by all. A tail that lags for longer than this is not waited for.
+async fn until_reached(local: &LocalGroup, joined: Option<Position>) {
+    let Some(joined) = joined else { return };
+    for _ in 0..JOIN_LOOKS {
+        if local.reached().pos.seq >= joined.seq {
+            return;
+        }
+        tokio::time::sleep(JOIN_PAUSE).await;
     }
 }
 

@@ -17,6 +17,9 @@ use crate::protocol::websocket::encode::ping_frame;
 /// How often lagging and head-following sockets are looked at, and a slice gets its heartbeat.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How long a slow reader may take to take the close frame.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
 /// How long an expired authorisation is borne, in milliseconds (protocol.md, "WebSocket").
 const EXPIRY_GRACE_MS: i64 = 60_000;
 
@@ -59,8 +62,12 @@ impl Heartbeat {
             socket.catch_up();
         }
         let stuck = socket.queue.stuck_since().map(|since| since.elapsed());
-        if stuck.is_some_and(|stuck| stuck.as_secs() >= self.hub.options.slow_reader_s) {
-            socket.close(close::SLOW_READER, "slow reader");
+        let patience = Duration::from_secs(self.hub.options.slow_reader_s);
+        match stuck {
+            // Who does not even take the close frame is let go of.
+            Some(stuck) if stuck >= patience + CLOSE_GRACE => socket.queue.abort(),
+            Some(stuck) if stuck >= patience => socket.close(close::SLOW_READER, "slow reader"),
+            Some(_) | None => {}
         }
         if now.as_millis() > socket.authorised_until() + EXPIRY_GRACE_MS
             && let Some(code) = ErrorCode::TokenExpired.close_code()
@@ -81,6 +88,10 @@ impl Heartbeat {
         let misses = now_s.saturating_sub(socket.seen_s());
         if misses > 2 * self.hub.options.heartbeat_s + 2 {
             socket.queue.abort();
+            return;
+        }
+        if socket.is_lagging() {
+            // Its queue is full; it has a patience of its own.
             return;
         }
         if socket.is_welcomed() {

@@ -143,14 +143,20 @@ async fn an_interrupted_read_is_made_again_without_another_ring() {
         return;
     };
     let process = server.process().await;
-    let group = new_group(&process.stores.log).await;
-    let mut tail = process.stores.log.tail().await.unwrap();
-    group.say(user(), "1").await;
-    tail.watch(group.id, Position::START);
-    drop(futures::poll!(&mut tail.next()));
-    let reading = tail_entries(&mut tail, group.id, 1);
-    let seen = tokio::time::timeout(Duration::from_secs(3), reading).await;
-    assert_eq!(seqs(&seen.expect("the tail waited for its sweep")), [1]);
+    // A busy machine may be late once; a tail that waits for its sweep is late every time.
+    for _ in 0..3 {
+        let group = new_group(&process.stores.log).await;
+        let mut tail = process.stores.log.tail().await.unwrap();
+        group.say(user(), "1").await;
+        tail.watch(group.id, Position::START);
+        drop(futures::poll!(&mut tail.next()));
+        let reading = tail_entries(&mut tail, group.id, 1);
+        if let Ok(seen) = tokio::time::timeout(Duration::from_secs(3), reading).await {
+            assert_eq!(seqs(&seen), [1]);
+            return;
+        }
+    }
+    panic!("the tail waited for its sweep");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
