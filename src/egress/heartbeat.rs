@@ -83,7 +83,10 @@ impl Heartbeat {
             socket.queue.abort();
             return;
         }
-        socket.send(&ServerFrame::Heads { heads: &[] });
+        // Nothing but a ping may come before the welcome, which is a sign of life itself.
+        if !socket.holds_back() {
+            socket.send(&ServerFrame::Heads { heads: &[] });
+        }
         socket.send_raw(&ping_frame(b""));
     }
 }
