@@ -56,7 +56,7 @@ pub async fn run() -> ExitCode {
         Err(error) => return explain(&error).into(),
     };
     match cli.command {
-        Command::Serve(args) => serve::run(args).await,
+        Command::Serve(args) => Box::pin(serve::run(args)).await,
         Command::CheckConfig(args) => check_config::run(args),
         Command::Load(args) => load::run(args).await,
     }

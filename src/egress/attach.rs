@@ -11,6 +11,8 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use tokio::sync::OwnedMutexGuard;
+
 use super::group::LocalUser;
 use super::hub::Hub;
 use super::overview::{GroupView, Overview};
@@ -57,6 +59,8 @@ pub struct Arrival {
     pub groups: Vec<GroupWelcome>,
     resumed: Vec<Resumed>,
     heads: HashMap<GroupId, Position>,
+    /// Until it is delivered nothing else may let go what is held back.
+    _turn: OwnedMutexGuard<()>,
 }
 
 impl Attach {
@@ -96,13 +100,13 @@ impl Attach {
         cursors: &HashMap<GroupId, Position>,
     ) -> Result<Arrival> {
         let user = self.local(socket.caller.user)?;
-        let _turn = user.turn.lock().await;
+        let turn = user.turn().await;
         let memberships = self.listen(&user).await?;
         let wanted: Vec<(GroupId, Option<Position>)> = memberships
             .keys()
             .map(|group| (*group, cursors.get(group).copied()))
             .collect();
-        let mut arrival = self.resume(&user, &memberships, &wanted).await?;
+        let mut arrival = self.resume(&user, &memberships, &wanted, turn).await?;
         let lost = cursors
             .keys()
             .filter(|group| !memberships.contains_key(group));
@@ -148,7 +152,7 @@ impl Attach {
         level: Level,
     ) -> Result<Arrival> {
         let user = self.local(socket.caller.user)?;
-        let _turn = user.turn.lock().await;
+        let turn = user.turn().await;
         socket.hold();
         let memberships = self.listen(&user).await?;
         let (own, foreign): (Vec<_>, Vec<_>) = groups
@@ -162,7 +166,7 @@ impl Attach {
             .iter()
             .map(|(group, at)| (**group, cursor(at)))
             .collect();
-        let mut arrival = self.resume(&user, &memberships, &wanted).await?;
+        let mut arrival = self.resume(&user, &memberships, &wanted, turn).await?;
         arrival
             .groups
             .extend(foreign.iter().map(|(group, _)| gone(**group)));
@@ -175,6 +179,7 @@ impl Attach {
         user: &LocalUser,
         memberships: &HashMap<GroupId, Membership>,
         wanted: &[(GroupId, Option<Position>)],
+        turn: OwnedMutexGuard<()>,
     ) -> Result<Arrival> {
         let groups: Vec<GroupId> = wanted.iter().map(|(group, _)| *group).collect();
         let counts = self.counts.of(user.id, &groups).await?;
@@ -182,6 +187,7 @@ impl Attach {
             groups: Vec::new(),
             resumed: Vec::new(),
             heads: HashMap::new(),
+            _turn: turn,
         };
         let mut resumes = Vec::with_capacity(groups.len());
         let mut states = Vec::with_capacity(groups.len());
@@ -217,16 +223,22 @@ impl Attach {
     }
 
     /// Sends what was missed, then what was held back. The welcome was sent before.
-    pub fn deliver(&self, socket: &Socket, arrival: &Arrival) {
-        for resumed in &arrival.resumed {
+    pub fn deliver(&self, socket: &Socket, arrival: Arrival) {
+        let Arrival {
+            resumed,
+            heads,
+            _turn,
+            ..
+        } = arrival;
+        for resumed in &resumed {
             for piece in resumed.missed.chunks(FRAME_EVENTS) {
                 socket.send_text(&events(resumed.group, piece));
             }
         }
-        socket.release(&arrival.heads);
+        socket.release(&heads);
     }
 
-    /// A user became a member: the user's sockets are told, and listen from there.
+    /// A user may have become a member: the user's sockets are told, and listen from there.
     ///
     /// # Errors
     /// A store does not answer.
@@ -234,13 +246,13 @@ impl Attach {
         let Some(user) = self.hub.user(user) else {
             return Ok(());
         };
-        let _turn = user.turn.lock().await;
+        let _turn = user.turn().await;
         let sockets = user.sockets();
         let listens = self
             .hub
             .group(group)
             .is_some_and(|local| local.has(user.id));
-        if listens || sockets.is_empty() {
+        if listens || sockets.is_empty() || !self.is_member(user.id, group).await? {
             return Ok(());
         }
         sockets.iter().for_each(|socket| socket.hold());
@@ -248,6 +260,11 @@ impl Attach {
         let heads = told.as_ref().map_or_else(|_| HashMap::new(), Clone::clone);
         sockets.iter().for_each(|socket| socket.release(&heads));
         told.map(|_| ())
+    }
+
+    async fn is_member(&self, user: UserId, group: GroupId) -> Result<bool> {
+        let membership = self.directory.membership(group, user).await?;
+        Ok(membership.is_some_and(|membership| membership.joined.is_some()))
     }
 
     async fn tell_joined(
@@ -266,6 +283,7 @@ impl Attach {
         let overview = self.overview.of(user.id, Some(&[group])).await?;
         let Some(mut state) = overview.into_iter().next() else {
             self.hub.part(user, group);
+            sockets.iter().for_each(|socket| socket.drop_held(group));
             return Ok(HashMap::new());
         };
         state.head = head;

@@ -95,6 +95,8 @@ impl Backlog {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
 
     use super::{Backlog, FRAMES_PER_WRITE_MAX};
@@ -126,6 +128,17 @@ mod tests {
         );
         backlog.advance(7);
         assert_eq!((backlog.is_empty(), backlog.bytes()), (true, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_but_steady_socket_is_not_stuck() {
+        let mut backlog = backlog(&["one", "two"]);
+        let begun = backlog.stuck_since();
+        tokio::time::advance(Duration::from_secs(9)).await;
+        backlog.advance(0);
+        assert_eq!(backlog.stuck_since(), begun);
+        backlog.advance(1);
+        assert_eq!(backlog.stuck_since(), begun + Duration::from_secs(9));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Mutex as Turn;
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
 use super::socket::Socket;
 use crate::model::epoch::EpochTable;
@@ -15,7 +15,7 @@ pub struct LocalUser {
     /// Who.
     pub id: UserId,
     /// One arrival, joining or following at a time, so that none misses the other's groups.
-    pub turn: Turn<()>,
+    turn: Arc<Turn<()>>,
     sockets: Mutex<Vec<Arc<Socket>>>,
     groups: Mutex<Vec<GroupId>>,
 }
@@ -25,10 +25,15 @@ impl LocalUser {
     pub fn new(id: UserId) -> Self {
         Self {
             id,
-            turn: Turn::default(),
+            turn: Arc::default(),
             sockets: Mutex::default(),
             groups: Mutex::default(),
         }
+    }
+
+    /// Waits for the turn to bring in a socket or a group.
+    pub async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turn).lock_owned().await
     }
 
     /// The sockets, oldest first.

@@ -83,8 +83,7 @@ impl Heartbeat {
             socket.queue.abort();
             return;
         }
-        // Nothing but a ping may come before the welcome, which is a sign of life itself.
-        if !socket.holds_back() {
+        if socket.is_welcomed() {
             socket.send(&ServerFrame::Heads { heads: &[] });
         }
         socket.send_raw(&ping_frame(b""));

@@ -1,7 +1,7 @@
 //! Who listens to what on this node: group → local users → their sockets. Knows no group without
 //! a listener, and tells the tail which groups to follow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,6 @@ use crate::model::id::{GroupId, UserId};
 use crate::model::position::{Epoch, Position};
 use crate::model::unread::unread_since;
 use crate::protocol::code::close;
-use crate::protocol::server::ServerFrame;
 use crate::store::Result;
 use crate::store::counts::{Count, Counts};
 use crate::store::epochs::Epochs;
@@ -33,6 +32,8 @@ pub struct Hub {
     sockets: Mutex<HashMap<SocketId, Arc<Socket>>>,
     wanted: Mutex<HashMap<GroupId, Option<Position>>>,
     changed: Notify,
+    expelled: Mutex<HashSet<(UserId, GroupId)>>,
+    expelled_some: Notify,
     next_socket: AtomicU64,
     started: Instant,
 }
@@ -55,6 +56,8 @@ impl Hub {
             sockets: Mutex::default(),
             wanted: Mutex::default(),
             changed: Notify::new(),
+            expelled: Mutex::default(),
+            expelled_some: Notify::new(),
             next_socket: AtomicU64::new(1),
             started: Instant::now(),
         }
@@ -152,11 +155,25 @@ impl Hub {
         user.for_each_socket(|socket| socket.forget(group));
     }
 
-    /// As [`Hub::part`], and tells the user's sockets.
+    /// As [`Hub::part`], and tells the user's sockets. The user may have been added again since:
+    /// [`Hub::expelled`] lets that be looked at.
     pub(super) fn expel(&self, user: UserId, group: GroupId) {
         let Some(user) = self.user(user) else { return };
         self.part(&user, group);
-        user.for_each_socket(|socket| socket.send(&ServerFrame::Gone { group }));
+        user.for_each_socket(|socket| socket.tell_gone(group));
+        lock(&self.expelled).insert((user.id, group));
+        self.expelled_some.notify_one();
+    }
+
+    /// Who was expelled from where since the last call; waits until there is someone. Cancel safe.
+    pub(super) async fn expelled(&self) -> HashSet<(UserId, GroupId)> {
+        loop {
+            let expelled = std::mem::take(&mut *lock(&self.expelled));
+            if !expelled.is_empty() {
+                return expelled;
+            }
+            self.expelled_some.notified().await;
+        }
     }
 
     fn remove_listener(

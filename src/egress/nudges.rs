@@ -1,7 +1,9 @@
 //! Signals from other nodes and from this one: read marks, new members. All of them may be lost;
-//! when that is known, what they would have told is read again. Watermarks are heard by
+//! when that is known, what they would have told is read again. Inputs of the loop: the stop,
+//! signals, users who were expelled here. Watermarks are heard by
 //! [`super::receipts`], which nothing here may hold up.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::broadcast::Receiver;
@@ -11,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::attach::Attach;
 use super::hub::Hub;
 use crate::error::Result;
-use crate::model::id::{GroupId, SessionId, UserId};
+use crate::model::id::{GroupId, UserId};
 use crate::protocol::server::ServerFrame;
 use crate::store::directory::Directory;
 use crate::store::signals::Signal;
@@ -29,47 +31,49 @@ pub struct Nudges {
 impl Nudges {
     /// Runs until `stop`.
     pub async fn run(self, mut signals: Receiver<Signal>, stop: CancellationToken) {
-        while let Some(signal) = stop.run_until_cancelled(signals.recv()).await {
-            let signal = match signal {
-                Ok(signal) => signal,
-                Err(RecvError::Lagged(_)) => Signal::Lost,
-                Err(RecvError::Closed) => return,
+        loop {
+            let acted = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                signal = signals.recv() => match signal {
+                    Ok(signal) => self.act(signal).await,
+                    Err(RecvError::Lagged(_)) => self.act(Signal::Lost).await,
+                    Err(RecvError::Closed) => return,
+                },
+                expelled = self.hub.expelled() => self.look_again(expelled).await,
             };
-            if let Err(error) = self.act(signal).await {
+            if let Err(error) = acted {
                 tracing::debug!(%error, "a signal is made up for later");
             }
         }
     }
 
+    /// The signal that tells of a new membership may come before the old one's end was pushed.
+    async fn look_again(&self, expelled: HashSet<(UserId, GroupId)>) -> Result<()> {
+        for (user, group) in expelled {
+            self.attach.joined(user, group).await?;
+        }
+        Ok(())
+    }
+
     async fn act(&self, signal: Signal) -> Result<()> {
         match signal {
             Signal::Stored(..) => {}
-            Signal::Read {
-                user,
-                session,
-                group,
-                ..
-            } => {
-                self.tell_heads(user, Some(session), &[group]).await?;
-            }
+            Signal::Read { user, group, .. } => self.tell_heads(user, &[group]).await?,
             Signal::Joined(user, group, _) => self.attach.joined(user, group).await?,
             Signal::Lost => self.make_up().await?,
         }
         Ok(())
     }
 
-    /// Tells the user's sockets, but for those of `knows`, what the groups are at for them.
-    async fn tell_heads(
-        &self,
-        user: UserId,
-        knows: Option<SessionId>,
-        groups: &[GroupId],
-    ) -> Result<()> {
+    /// Tells the user's sockets what the groups are at for them: all of them, for two tabs share a
+    /// log-in, and the one that knows already loses nothing.
+    async fn tell_heads(&self, user: UserId, groups: &[GroupId]) -> Result<()> {
         let Some(user) = self.hub.user(user) else {
             return Ok(());
         };
         let mut sockets = user.sockets();
-        sockets.retain(|socket| Some(socket.caller.session) != knows);
+        sockets.retain(|socket| socket.is_welcomed());
         if sockets.is_empty() {
             return Ok(());
         }
@@ -91,7 +95,7 @@ impl Nudges {
             for group in &ids {
                 self.attach.joined(user.id, *group).await?;
             }
-            self.tell_heads(user.id, None, &ids).await?;
+            self.tell_heads(user.id, &ids).await?;
         }
         Ok(())
     }

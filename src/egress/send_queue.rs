@@ -114,7 +114,10 @@ impl SendQueue {
     /// Since when the socket has taken nothing of what is queued; `None` when nothing is queued. A
     /// connection that is slow but steady is never stuck for long.
     pub fn stuck_since(&self) -> Option<Instant> {
-        self.lock().backlog.as_ref().map(|backlog| backlog.stuck_since())
+        self.lock()
+            .backlog
+            .as_ref()
+            .map(|backlog| backlog.stuck_since())
     }
 
     /// Waits until all that was accepted is written. Only one task, the owner of the connection,

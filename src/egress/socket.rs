@@ -5,7 +5,7 @@
 //! are held back, so that the events it missed come first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -39,6 +39,8 @@ pub struct Socket {
     seen_s: AtomicU64,
     /// When the authorisation ends, in milliseconds since the Unix epoch.
     authorised_until: AtomicI64,
+    /// Whether the welcome was sent, which is the first frame.
+    is_welcomed: AtomicBool,
 }
 
 /// What a socket is owed beside its queue.
@@ -55,6 +57,7 @@ struct Flow {
 struct Held {
     pushes: Vec<Push>,
     bytes: usize,
+    gone: Vec<GroupId>,
 }
 
 /// Pushes of one group that were dropped.
@@ -100,6 +103,7 @@ impl Socket {
             flow: Mutex::new(flow),
             seen_s: AtomicU64::new(u64::MAX),
             authorised_until: AtomicI64::new(authorised_until),
+            is_welcomed: AtomicBool::new(false),
         }
     }
 
@@ -207,6 +211,7 @@ impl Socket {
 
     /// Sends what was held back, less what the client was told to have: pushes up to `heads`.
     pub fn release(&self, heads: &HashMap<GroupId, Position>) {
+        self.is_welcomed.store(true, Ordering::Relaxed);
         let mut flow = self.flow();
         let held = flow.held.take().unwrap_or_default();
         for push in held.pushes {
@@ -217,11 +222,19 @@ impl Socket {
                 self.push_at(&mut flow, &push, 0);
             }
         }
+        for group in held.gone {
+            self.send(&ServerFrame::Gone { group });
+        }
         for (group, head) in heads {
             // Dropped pushes that the client was told to have are no longer owed.
             flow.lagging
                 .retain(|lagging, lag| lagging != group || lag.head > *head);
         }
+    }
+
+    /// Whether it has its welcome, before which nothing else may come.
+    pub fn is_welcomed(&self) -> bool {
+        self.is_welcomed.load(Ordering::Relaxed)
     }
 
     /// Whether dropped pushes are owed a `resync`.
@@ -269,6 +282,23 @@ impl Socket {
         flow.lagging.remove(&group);
         flow.levels.remove(&group);
         flow.moved.remove(&group);
+    }
+
+    /// Tells that a membership ended, behind what was pushed of its group.
+    pub fn tell_gone(&self, group: GroupId) {
+        let mut flow = self.flow();
+        match &mut flow.held {
+            Some(held) => held.gone.push(group),
+            None => self.send(&ServerFrame::Gone { group }),
+        }
+    }
+
+    /// Drops what is held back of a group that the client turned out not to be in.
+    pub fn drop_held(&self, group: GroupId) {
+        if let Some(held) = &mut self.flow().held {
+            held.pushes.retain(|push| push.group != group);
+            held.bytes = held.pushes.iter().map(|push| push.frame.len()).sum();
+        }
     }
 
     /// Closes with one of our codes; what is queued is dropped.

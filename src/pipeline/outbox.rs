@@ -1,6 +1,7 @@
 //! Carries decided changes of membership from the directory to the logs: one transaction decides
 //! and writes an outbox row, then the event is appended under the row's id, then the row is
-//! marked (dataflow.md, "One append"). A sweeper finishes what a crash left.
+//! marked (dataflow.md, "One append"), and new members' devices are told. A sweeper finishes what a
+//! crash left.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::append::{Appender, Attempt, Placed, Request};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::model::event::{Draft, Fixed};
+use crate::model::event::{Content, Draft, Fixed};
+use crate::model::position::Position;
 use crate::model::time::Time;
 use crate::store::directory::{Directory, OutboxRow};
 use crate::store::log::Receipt;
+use crate::store::signals::{Signal, Signals};
 
 /// How often the sweeper looks.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -29,6 +32,7 @@ const SWEEP_ROWS: u32 = 200;
 pub struct Outbox {
     directory: Arc<dyn Directory>,
     appender: Arc<Appender>,
+    signals: Arc<dyn Signals>,
     clock: Arc<dyn Clock>,
 }
 
@@ -37,11 +41,13 @@ impl Outbox {
     pub fn new(
         directory: Arc<dyn Directory>,
         appender: Arc<Appender>,
+        signals: Arc<dyn Signals>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             directory,
             appender,
+            signals,
             clock,
         }
     }
@@ -84,7 +90,19 @@ impl Outbox {
             }
         };
         self.directory.mark_appended(row.id, receipt.pos).await?;
+        self.tell_joined(row, receipt.pos).await;
         Ok(receipt)
+    }
+
+    /// Only a marked membership is one: told earlier, a node would look and find nothing.
+    async fn tell_joined(&self, row: &OutboxRow, pos: Position) {
+        let Content::Joined { user, .. } = row.content else {
+            return;
+        };
+        let joined = Signal::Joined(user, row.group, pos);
+        if let Err(error) = self.signals.publish(&[joined]).await {
+            tracing::debug!(%error, "a new member's devices learn of it later");
+        }
     }
 
     /// Carries what is due, again and again until `stop`.

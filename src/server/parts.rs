@@ -82,7 +82,12 @@ pub(super) async fn compose(
     } = base;
     let reading = reading(base);
     let appender = writing(base, &reading);
-    let outbox = Outbox::new(stores.directory.clone(), appender.clone(), clock.clone());
+    let outbox = Outbox::new(
+        stores.directory.clone(),
+        appender.clone(),
+        stores.signals.clone(),
+        clock.clone(),
+    );
     tasks.spawn_vital("outbox", outbox.clone().sweep(tasks.draining().clone()));
     let pushing = pushing(base, &reading);
     let directory = stores.directory.clone();
@@ -206,7 +211,7 @@ fn writing(base: &Base<'_>, reading: &Reading) -> Arc<Appender> {
     };
     let handlers: [Arc<dyn Handler>; 2] = [
         Arc::new(Persist::new(into, base.clock.clone(), metrics.clone())),
-        Arc::new(UnreadTotals::new(unread, messages.clone(), signals)),
+        Arc::new(UnreadTotals::new(unread, messages.clone())),
     ];
     let all_done = Arc::new(Barrier::new(handlers.len()));
     for handler in handlers {

@@ -252,6 +252,9 @@ impl Counts {
         pos: Position,
     ) -> Result<Option<ReadMark>> {
         let mut table = self.history.table(group).await?;
+        if pos.epoch > table.epoch() {
+            return Ok(None);
+        }
         let at = table.clamp(pos);
         if at.seq == 0 {
             return Ok(Some(ReadMark::default()));

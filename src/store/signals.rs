@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use super::Result;
-use crate::model::id::{GroupId, SessionId, UserId};
+use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 
 /// One nudge.
@@ -19,8 +19,6 @@ pub enum Signal {
     Read {
         /// Who.
         user: UserId,
-        /// On which device: it knows already.
-        session: SessionId,
         /// In which group.
         group: GroupId,
         /// Up to where.

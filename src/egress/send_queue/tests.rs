@@ -145,16 +145,16 @@ async fn bound_holds_for_the_first_frame_of_an_idle_queue() {
 #[tokio::test]
 async fn age_of_the_queue_counts_from_its_first_frame() {
     let mut connection = connect(MORE_THAN_THE_KERNEL_TAKES).await;
-    assert_eq!(connection.queue.oldest_since(), None);
+    assert_eq!(connection.queue.stuck_since(), None);
     let large = large_frame();
     while connection.queue.push(&large) == Pushed::Sent {}
-    let since = connection.queue.oldest_since();
+    let since = connection.queue.stuck_since();
     assert!(since.is_some());
     assert_eq!(connection.queue.push(&FRAME), Pushed::Queued);
-    assert_eq!(connection.queue.oldest_since(), since);
+    assert_eq!(connection.queue.stuck_since(), since);
     connection.queue.close(&CLOSE, Unsent::Deliver);
     read_all(&mut connection).await;
-    assert_eq!(connection.queue.oldest_since(), None);
+    assert_eq!(connection.queue.stuck_since(), None);
 }
 
 #[tokio::test]

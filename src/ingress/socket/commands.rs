@@ -175,7 +175,7 @@ impl Commands {
             id,
             groups: Some(first),
         });
-        self.app.attach.deliver(&self.socket, &arrival);
+        self.app.attach.deliver(&self.socket, arrival);
         Ok(())
     }
 

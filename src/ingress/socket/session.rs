@@ -200,7 +200,7 @@ async fn welcome(app: &App, socket: &Socket, hello: Hello) -> Result<()> {
     for groups in more {
         socket.send(&ServerFrame::WelcomeMore { groups });
     }
-    app.attach.deliver(socket, &arrival);
+    app.attach.deliver(socket, arrival);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::access::{Caller, Permit, Read};
+use crate::access::{Permit, Read};
 use crate::error::{Error, Result};
 use crate::model::position::Position;
 use crate::model::unread::ReadMark;
@@ -45,10 +45,8 @@ impl Reads {
     }
 
     async fn tell(&self, permit: &Permit<Read>, pos: Position) {
-        let Caller { user, session } = permit.caller();
         let read = Signal::Read {
-            user,
-            session,
+            user: permit.caller().user,
             group: permit.group(),
             pos,
         };

@@ -1,5 +1,5 @@
 //! Consumers of the logs. To add one: a file here, a variant of
-//! [`Consumer`](crate::store::consumers::Consumer), and a line in `server.rs`; the runner gives
+//! [`Consumer`], and a line in `server/parts.rs`; the runner gives
 //! it leases, retries, dead letters, metrics and draining.
 
 use async_trait::async_trait;

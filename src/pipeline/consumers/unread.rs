@@ -1,5 +1,5 @@
 //! Keeps what unread counts are made of: durable heads, own totals, mentions, and where members
-//! began; and tells new members' devices.
+//! began.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::store::consumers::{Consumer, Delivery};
 use crate::store::messages::Messages;
-use crate::store::signals::{Signal, Signals};
 use crate::store::unread::{DurableHead, Learnt, Mention, Unread};
 use crate::store::{Result, StoreError};
 
@@ -21,32 +20,12 @@ use crate::store::{Result, StoreError};
 pub struct UnreadTotals {
     unread: Arc<dyn Unread>,
     messages: Arc<dyn Messages>,
-    signals: Arc<dyn Signals>,
 }
 
 impl UnreadTotals {
     /// Totals kept by `unread`; dead letters by `messages`.
-    pub fn new(
-        unread: Arc<dyn Unread>,
-        messages: Arc<dyn Messages>,
-        signals: Arc<dyn Signals>,
-    ) -> Self {
-        Self {
-            unread,
-            messages,
-            signals,
-        }
-    }
-
-    async fn tell_joined(&self, learnt: &Learnt) {
-        let joined = learnt
-            .joined
-            .iter()
-            .map(|(g, user, pos, _)| Signal::Joined(*user, *g, *pos));
-        let signals: Vec<Signal> = joined.collect();
-        if let Err(error) = self.signals.publish(&signals).await {
-            tracing::debug!(%error, "new members' devices learn of it later");
-        }
+    pub fn new(unread: Arc<dyn Unread>, messages: Arc<dyn Messages>) -> Self {
+        Self { unread, messages }
     }
 }
 
@@ -58,9 +37,7 @@ impl Handler for UnreadTotals {
 
     async fn handle(&self, batch: &[Delivery]) -> Result<()> {
         let learnt = learn(&readable(batch)?)?;
-        self.unread.record(&learnt).await?;
-        self.tell_joined(&learnt).await;
-        Ok(())
+        self.unread.record(&learnt).await
     }
 
     async fn bury(&self, letter: &Delivery, reason: &str) -> Result<()> {

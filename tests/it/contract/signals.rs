@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use qunliu::model::id::{GroupId, SessionId};
+use qunliu::model::id::GroupId;
 use qunliu::model::position::Position;
 use qunliu::store::signals::{Signal, Signals};
 use tokio::sync::broadcast::Receiver;
@@ -23,7 +23,6 @@ pub(crate) fn one_of_each() -> Vec<Signal> {
         Signal::Stored(group, pos),
         Signal::Read {
             user: user(),
-            session: SessionId::from_bytes([7; 16]),
             group,
             pos,
         },

@@ -231,7 +231,11 @@ async fn what_is_refused_is_named_and_the_socket_lives_on(place: Place) {
         (&json!("bad_request"), &json!(901)),
         "{error}"
     );
-    let deep = format!(r#"{{"id":903,"type":"send","body":{}1{}}}"#, "[".repeat(40), "]".repeat(40));
+    let deep = format!(
+        r#"{{"id":903,"type":"send","body":{}1{}}}"#,
+        "[".repeat(40),
+        "]".repeat(40)
+    );
     socket.say_text(&deep).await;
     assert_eq!(socket.answer(903).await["code"], "bad_request");
     // Nothing of all that reached the log.

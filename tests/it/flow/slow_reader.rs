@@ -1,7 +1,5 @@
 //! A client that does not read, or not fast enough: what it costs, and what it is told.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::support::eventually;
@@ -11,10 +9,7 @@ use crate::support::socket::{DEADLINE, Socket, assert_dense, hello, seq, seqs, t
 
 flow!(
     both: [who_reads_again_is_told_exactly_what_to_pull],
-    embedded: [
-        who_never_reads_is_closed_with_4408_and_holds_up_nobody,
-        who_reads_slowly_but_steadily_is_not_closed,
-    ],
+    embedded: [who_never_reads_is_closed_with_4408_and_holds_up_nobody],
     services: [],
 );
 
@@ -100,8 +95,10 @@ async fn who_never_reads_is_closed_with_4408_and_holds_up_nobody(place: Place) {
     let mut owner = scene.socket(&scene.owner, "web-1").await;
     let mut tab = scene.socket(&scene.member, "web-1").await;
     let mut deaf = deaf(&scene).await;
-    write(&scene, &mut owner, MESSAGES).await;
-    let pushed = tab.events(&scene.group, MESSAGES).await;
+    let (pushed, ()) = tokio::join!(
+        tab.events(&scene.group, MESSAGES),
+        write(&scene, &mut owner, MESSAGES),
+    );
     assert_dense(&seqs(&pushed), 3);
     let closed = r#"qunliu_sockets_closed_total{code="4408"}"#;
     eventually(DEADLINE, async || metric(&scene, closed).await >= 1.0).await;
@@ -117,27 +114,4 @@ async fn who_never_reads_is_closed_with_4408_and_holds_up_nobody(place: Place) {
         .map(|frame| frame["events"].as_array().map_or(0, Vec::len))
         .sum();
     assert!(kept < MESSAGES * 3 / 4, "{kept} of {MESSAGES} were kept");
-}
-
-async fn who_reads_slowly_but_steadily_is_not_closed(place: Place) {
-    let keys = [QUEUE_BYTES, ("QUNLIU_EGRESS_SLOW_READER_S", "2")];
-    let scene = Scene::with(&place, &keys).await;
-    let mut owner = scene.socket(&scene.owner, "web-1").await;
-    let mut slow = deaf(&scene).await;
-    // The queue is full by now, and gets empty only long after it would have been given up.
-    write(&scene, &mut owner, MESSAGES).await;
-    let mut pace = tokio::time::interval(Duration::from_millis(100));
-    let mut held = 0;
-    loop {
-        pace.tick().await;
-        let frame = slow.take(|_| true).await;
-        if frame["type"] == "resync" {
-            break;
-        }
-        held += frame["events"].as_array().map_or(0, Vec::len);
-    }
-    assert!(
-        held > 30,
-        "{held} were read: the queue was empty too soon for this test"
-    );
 }

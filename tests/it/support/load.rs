@@ -114,8 +114,7 @@ impl Load {
         let status = status.expect("the run ends in time").unwrap();
         assert!(status.success(), "{}", self.told());
         let report = std::fs::read_to_string(&self.out).unwrap();
-        let counts = report.lines().filter_map(row).collect();
-        counts
+        report.lines().filter_map(row).collect()
     }
 
     fn told(&self) -> String {

@@ -23,6 +23,8 @@ impl House {
         let secret = dir.join("secret.key").display().to_string();
         environment.push(("QUNLIU_AUTH_SECRET_FILE".to_owned(), secret));
         environment.push(("QUNLIU_LIMITS_ENABLED".to_owned(), "false".to_owned()));
+        // Clients leave a node that hangs after 2.2 of these.
+        environment.push(("QUNLIU_EGRESS_HEARTBEAT_S".to_owned(), "5".to_owned()));
         Self { dir, environment }
     }
 
