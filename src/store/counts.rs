@@ -194,7 +194,7 @@ impl Counts {
             .pop()
             .unwrap_or_default();
         if pos.epoch == head.pos.epoch
-            && pos.seq <= head.pos.seq
+            && (1..=head.pos.seq).contains(&pos.seq)
             && let Some(own) = own
             && let Some(mark) = self.live_mark(user, group, pos, (head, own)).await?
         {
