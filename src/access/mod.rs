@@ -106,32 +106,20 @@ impl<A> Permit<A> {
         self.standing.rights
     }
 
-    /// The position above which the caller may read: just below the own `joined` event, or
-    /// everything for staff.
+    /// The position above which the caller may read.
     pub fn visible_after(&self) -> Position {
-        self.joined().map_or(Position::START, |pos| {
-            Position::new(pos.epoch, pos.seq.saturating_sub(1))
-        })
+        self.standing.membership.visible_after()
     }
 }
 
 /// Options of this folder.
 #[derive(Debug, Clone, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Options {
     /// How many memberships are remembered; about 200 bytes each.
     pub cache_entries_max: u64,
     /// How long one is believed although nothing says that it changed, in seconds.
     pub cache_age_s_max: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            cache_entries_max: 200_000,
-            cache_age_s_max: 30,
-        }
-    }
 }
 
 /// Answers who may do what.

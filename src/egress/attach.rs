@@ -208,12 +208,11 @@ impl Attach {
             let reached = local.reached();
             arrival.heads.insert(*group, reached.pos);
             states.push(state(membership, &count, reached.pos, reached.count));
-            let visible_after = visible_after(membership);
             active_at.push(count.head.at);
             resumes.push(Resume {
                 group: *group,
                 cursor: *cursor,
-                visible_after,
+                visible_after: membership.visible_after(),
                 reached,
             });
         }
@@ -319,13 +318,6 @@ async fn until_reached(local: &LocalGroup, joined: Option<Position>) {
         }
         tokio::time::sleep(JOIN_PAUSE).await;
     }
-}
-
-/// The position below the own `joined` event.
-fn visible_after(membership: &Membership) -> Position {
-    membership.joined.map_or(Position::START, |pos| {
-        Position::new(pos.epoch, pos.seq.saturating_sub(1))
-    })
 }
 
 /// What the member is at where pushing begins: counts as of then, not as of the log's newest.

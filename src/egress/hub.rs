@@ -3,13 +3,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Options;
-use super::group::{LocalGroup, LocalUser, Reached};
+use super::group::{LocalGroup, LocalUser, Reached, lock};
 use super::socket::{Socket, SocketId};
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::{Epoch, Position};
@@ -270,8 +270,4 @@ impl Hub {
             self.changed.notified().await;
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -81,13 +81,15 @@ impl Recovery {
         let Some(cursor) = resume.cursor else {
             return Ok(verdict(resume, Vec::new(), Some(vec![])));
         };
-        let rows: Vec<_> = table.above(cursor.epoch.max(1)).map(told).collect();
-        let rows = if cursor == Position::START {
-            Vec::new()
-        } else {
-            rows
+        // Before the first event nothing is held that an epoch could have cut off.
+        let rows: Vec<_> = match cursor {
+            Position::START => Vec::new(),
+            _ => table.above(cursor.epoch.max(1)).map(told).collect(),
         };
-        let held = table.clamp(cursor).max_seq(resume.visible_after);
+        let mut held = table.clamp(cursor);
+        if resume.visible_after.seq > held.seq {
+            held = resume.visible_after;
+        }
         let head = resume.reached.pos;
         // Above the head, or in an epoch that is not known here: this node may lag behind the log;
         // the client pulls.
@@ -99,7 +101,7 @@ impl Recovery {
         if missed > budget.events {
             return Ok(verdict(resume, rows, None));
         }
-        let found = self.read(resume.group, resume, held, missed).await?;
+        let found = self.read(resume, held, missed).await?;
         let bytes = found
             .iter()
             .map(|entry| entry.fixed.len() + 64)
@@ -113,29 +115,12 @@ impl Recovery {
     }
 
     /// Up to `count` events above `held`; fewer when the stores do not have them all now.
-    async fn read(
-        &self,
-        group: GroupId,
-        resume: &Resume,
-        held: Position,
-        count: usize,
-    ) -> Result<Vec<Entry>> {
+    async fn read(&self, resume: &Resume, held: Position, count: usize) -> Result<Vec<Entry>> {
         let mut table = resume.reached.table.clone();
         let upto = Some(resume.reached.pos);
         self.history
-            .after(group, &mut table, held, upto, count)
+            .after(resume.group, &mut table, held, upto, count)
             .await
-    }
-}
-
-trait MaxSeq {
-    fn max_seq(self, other: Self) -> Self;
-}
-
-impl MaxSeq for Position {
-    /// Of two valid positions of one log the one with the higher seq is the later one.
-    fn max_seq(self, other: Self) -> Self {
-        if other.seq > self.seq { other } else { self }
     }
 }
 

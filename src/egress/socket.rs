@@ -131,19 +131,20 @@ impl Socket {
     pub fn push(&self, push: &Push) {
         let mut flow = self.flow();
         match flow.levels.get(&push.group) {
-            None | Some(Level::Full) => self.push_at(&mut flow, push, self.queue_room()),
+            None | Some(Level::Full) => self.push_at(&mut flow, push),
             Some(Level::Head) => drop(flow.moved.insert(push.group)),
             Some(Level::None) => {}
         }
     }
 
-    fn push_at(&self, flow: &mut Flow, push: &Push, held_bytes_max: usize) {
+    /// Queues a push, or holds it back: as much as the queue would take.
+    fn push_at(&self, flow: &mut Flow, push: &Push) {
         if let Some(lag) = flow.lagging.get_mut(&push.group) {
             lag.head = push.last;
             return;
         }
         if let Some(held) = &mut flow.held {
-            if held.bytes + push.frame.len() <= held_bytes_max {
+            if held.bytes + push.frame.len() <= self.queue.bytes_max() {
                 held.bytes += push.frame.len();
                 held.pushes.push(push.clone());
                 return;
@@ -162,11 +163,6 @@ impl Socket {
             rows: Vec::new(),
         };
         flow.lagging.insert(push.group, lag);
-    }
-
-    /// What may be held back: as much as the queue takes.
-    fn queue_room(&self) -> usize {
-        self.queue.bytes_max()
     }
 
     /// Tells epochs of a group before any event of theirs; never dropped, but told late with the
@@ -219,7 +215,7 @@ impl Socket {
                 .get(&push.group)
                 .is_some_and(|head| push.last <= *head);
             if !known {
-                self.push_at(&mut flow, &push, 0);
+                self.push_at(&mut flow, &push);
             }
         }
         for group in held.gone {

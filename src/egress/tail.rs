@@ -101,12 +101,9 @@ impl Pusher {
         let newest = newest.max(piece.head_above.map(|head| head.pos.epoch));
         self.learn_epochs(&local, newest.unwrap_or(0)).await?;
         let reached = local.reached();
-        let continues = |entry: &Entry| reached.table.is_valid(entry.pos);
-        let fresh: Vec<Entry> = piece.entries.into_iter().filter(continues).collect();
-        let fresh: Vec<Entry> = fresh
-            .into_iter()
-            .filter(|entry| entry.pos.seq > reached.pos.seq)
-            .collect();
+        let is_fresh =
+            |entry: &Entry| entry.pos.seq > reached.pos.seq && reached.table.is_valid(entry.pos);
+        let fresh: Vec<Entry> = piece.entries.into_iter().filter(is_fresh).collect();
         let dense = fresh
             .first()
             .is_none_or(|entry| entry.pos.seq == reached.pos.seq + 1);

@@ -1,6 +1,7 @@
 //! Which positions of a group count: its epoch table, as pure functions (epochs.md, "Words").
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,16 +35,18 @@ impl From<Row> for (Epoch, Seq, u64) {
     }
 }
 
-/// The rows of one group, rising in epoch.
+/// The rows of one group, rising in epoch. Cheap to clone: it is looked at for every event that
+/// is pushed, and changes with an epoch only.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EpochTable {
-    rows: BTreeMap<Epoch, Row>,
+    rows: Arc<BTreeMap<Epoch, Row>>,
 }
 
 impl FromIterator<Row> for EpochTable {
     fn from_iter<I: IntoIterator<Item = Row>>(rows: I) -> Self {
+        let rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.epoch, row)).collect();
         Self {
-            rows: rows.into_iter().map(|row| (row.epoch, row)).collect(),
+            rows: Arc::new(rows),
         }
     }
 }

@@ -32,6 +32,16 @@ pub struct Membership {
     pub joined: Option<Position>,
 }
 
+impl Membership {
+    /// The position above which the person may read: just below the own `joined` event, or
+    /// everything for staff.
+    pub fn visible_after(&self) -> Position {
+        self.joined.map_or(Position::START, |pos| {
+            Position::new(pos.epoch, pos.seq.saturating_sub(1))
+        })
+    }
+}
+
 /// One row of a member list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {

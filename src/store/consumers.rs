@@ -50,6 +50,13 @@ pub struct Delivery {
     pub entry: std::result::Result<Entry, String>,
 }
 
+impl Delivery {
+    /// What is known of the event, to be kept with a dead letter; empty if nothing is.
+    pub fn payload(&self) -> &[u8] {
+        self.entry.as_ref().map_or(&[], |entry| &entry.fixed)
+    }
+}
+
 /// Takes events for consumers and remembers what was handled.
 #[async_trait]
 pub trait ConsumerLog: Send + Sync {

@@ -176,7 +176,7 @@ impl Counts {
         })
     }
 
-    /// The mark for having read up to `pos`, with the head; no mark if there is no event. A dead
+    /// The mark for having read up to `pos`; `None` if there is no event. A dead
     /// position is read as the last valid one below it. Reading up to what the live log still
     /// holds, as clients nearly always do, asks the log alone.
     ///
@@ -187,7 +187,7 @@ impl Counts {
         user: UserId,
         group: GroupId,
         pos: Position,
-    ) -> Result<(Head, Option<ReadMark>)> {
+    ) -> Result<Option<ReadMark>> {
         let (head, own) = self
             .heads(&[group], Some(user))
             .await?
@@ -198,9 +198,9 @@ impl Counts {
             && let Some(own) = own
             && let Some(mark) = self.live_mark(user, group, pos, (head, own)).await?
         {
-            return Ok((head, Some(mark)));
+            return Ok(Some(mark));
         }
-        Ok((head, self.history_mark(user, group, pos).await?))
+        self.history_mark(user, group, pos).await
     }
 
     /// The mark at a position of the newest epoch, from the live log: the event there, and the

@@ -45,25 +45,6 @@ impl History {
         Ok(tables.pop().unwrap_or_default())
     }
 
-    /// A table that knows every epoch up to that of `entries`: `known`, or a newer one when the
-    /// entries are of an epoch above it.
-    async fn table_for(
-        &self,
-        group: GroupId,
-        known: &EpochTable,
-        entries: &[Entry],
-    ) -> Result<Option<EpochTable>> {
-        let newest = entries
-            .iter()
-            .map(|entry| entry.pos.epoch)
-            .max()
-            .unwrap_or(0);
-        if newest <= known.epoch() {
-            return Ok(None);
-        }
-        self.table(group).await.map(Some)
-    }
-
     /// Up to `limit` valid events above `after`, up to `upto` if given, ascending and dense from
     /// `after.seq + 1`. `table` is replaced by a newer one if an entry needs it.
     ///
@@ -171,14 +152,15 @@ impl History {
         Ok(found.entries)
     }
 
+    /// Makes `table` know every epoch of `entries`: it is read anew for one above those it knows.
     async fn refresh(
         &self,
         group: GroupId,
         table: &mut EpochTable,
         entries: &[Entry],
     ) -> Result<()> {
-        if let Some(newer) = self.table_for(group, table, entries).await? {
-            *table = newer;
+        if entries.iter().any(|entry| entry.pos.epoch > table.epoch()) {
+            *table = self.table(group).await?;
         }
         Ok(())
     }

@@ -83,20 +83,15 @@ impl Messages {
         let mut permit = self.access.permit_send(caller, group).await?;
         let attempt = self.checked(group, attempt).await?;
         self.check_reply(&permit, message).await?;
-        let draft = self.draft(&permit, message);
+        let mut request = Request {
+            draft: self.draft(&permit, message),
+            rights: Some(permit.rights()),
+            attempt,
+        };
         // Rights may change again while the permit is renewed, but not for ever.
         for _ in 0..4 {
             check_mentions(&permit, message)?;
-            let rights = Some(permit.rights());
-            match self
-                .appender
-                .append(&Request {
-                    draft: draft.clone(),
-                    rights,
-                    attempt,
-                })
-                .await?
-            {
+            match self.appender.append(&request).await? {
                 Placed::New(receipt) => {
                     return Ok(Sent {
                         receipt,
@@ -111,6 +106,7 @@ impl Messages {
                 }
                 Placed::RightsChanged(at) => {
                     permit = self.access.permit_under(caller, group, at).await?;
+                    request.rights = Some(permit.rights());
                 }
             }
         }

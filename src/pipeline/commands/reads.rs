@@ -35,7 +35,7 @@ impl Reads {
     /// `bad_request` for a position above the head, `busy` when a store does not answer.
     pub async fn mark(&self, permit: &Permit<Read>, pos: Position) -> Result<ReadMark> {
         let (user, group) = (permit.caller().user, permit.group());
-        let (_, mark) = self.counts.mark_at(user, group, pos).await?;
+        let mark = self.counts.mark_at(user, group, pos).await?;
         let mark = mark.ok_or_else(|| Error::field("pos", "there is no event at this position"))?;
         let standing = self.unread.mark_read(user, group, mark).await?;
         if standing.pos == mark.pos {

@@ -232,11 +232,10 @@ impl Handler for Persist {
 
     /// Keeps the letter, and a placeholder in its position, so that the watermark can pass.
     async fn bury(&self, letter: &Delivery, reason: &str) -> Result<()> {
-        let payload = letter.entry.as_ref().map_or(&[][..], |entry| &entry.fixed);
         let messages = &self.stores.messages;
         let name = Consumer::Persist.name();
         messages
-            .keep_dead_letter(name, letter.group, letter.pos, payload, reason)
+            .keep_dead_letter(name, letter.group, letter.pos, letter.payload(), reason)
             .await?;
         let before = messages
             .range_back(letter.group, Some(letter.pos), 1)

@@ -41,10 +41,9 @@ impl Handler for UnreadTotals {
     }
 
     async fn bury(&self, letter: &Delivery, reason: &str) -> Result<()> {
-        let payload = letter.entry.as_ref().map_or(&[][..], |entry| &entry.fixed);
         let name = Consumer::Unread.name();
         self.messages
-            .keep_dead_letter(name, letter.group, letter.pos, payload, reason)
+            .keep_dead_letter(name, letter.group, letter.pos, letter.payload(), reason)
             .await
     }
 }
