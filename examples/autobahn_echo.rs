@@ -9,13 +9,11 @@ use http_body_util::Empty;
 use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
+    server::conn::http1,
     service::service_fn,
     upgrade::OnUpgrade,
 };
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
+use hyper_util::rt::TokioIo;
 use qunliu::ingress::socket::{
     echo::serve_echo,
     handshake::Handshake,
@@ -58,13 +56,9 @@ fn announce(address: SocketAddr) {
 
 async fn serve_http(stream: TcpStream, upgrades: Upgrades) {
     let service = service_fn(|request| answer(request, upgrades.clone()));
-    let server = auto::Builder::new(TokioExecutor::new());
+    let server = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // A client that breaks HTTP ends only its own connection.
-    drop(
-        server
-            .serve_connection_with_upgrades(TokioIo::new(stream), service)
-            .await,
-    );
+    drop(server.with_upgrades().await);
 }
 
 async fn answer(

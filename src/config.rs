@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::{access, egress, ingress, pipeline, store};
+use crate::ingress::forwarded::Proxies;
+use crate::ingress::limit::exempt::Exempt;
+use crate::{access, egress, ingress, pipeline, store, traces};
 
 mod layer; // one table over another, by the built-in one's keys and types
 mod validate; // bounds
@@ -31,6 +33,10 @@ const REFERENCE: &str = include_str!("../config.toml");
 pub struct Config {
     /// `[server]`
     pub server: Server,
+    /// `[log]`
+    pub log: Log,
+    /// `[tracing]`
+    pub tracing: traces::Options,
     /// `[stores]`
     pub stores: Stores,
     /// `[http]`
@@ -43,12 +49,14 @@ pub struct Config {
     pub redis: store::redis::options::Options,
     /// `[mongodb]`
     pub mongodb: store::mongo::connect::Options,
+    /// `[postgres]`
+    pub postgres: store::postgres::replicas::Options,
     /// `[egress]`, with `sockets_per_user` from `[limits]`.
     pub egress: egress::Options,
     /// `[groups]`
     pub groups: pipeline::commands::members::Options,
     /// `[limits]`
-    pub limits: ingress::limit::Options,
+    pub limits: ingress::limit::options::Options,
 }
 
 /// Where the server listens and keeps its files.
@@ -63,8 +71,26 @@ pub struct Server {
     pub data: PathBuf,
     /// How long a stop waits for what is under way, in seconds; at most an hour.
     pub drain_s: u64,
-    /// What is logged, in the syntax of `tracing_subscriber::EnvFilter`.
-    pub log: String,
+}
+
+/// What is logged to standard error.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// In the syntax of `tracing_subscriber::EnvFilter`.
+    pub level: String,
+    /// How.
+    pub format: LogFormat,
+}
+
+/// The form of a line of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For a person.
+    Text,
+    /// A JSON object, for programs.
+    Json,
 }
 
 /// Addresses of stores; empty means embedded.
@@ -77,6 +103,8 @@ pub struct Stores {
     pub mongodb: Secret,
     /// People and groups.
     pub postgres: Secret,
+    /// Read replicas of it.
+    pub postgres_replicas: Vec<Secret>,
 }
 
 /// Text that is never printed: an address may hold a password.
@@ -196,8 +224,30 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether clients are served in plain text beyond this machine, with no proxy before it.
+    pub fn is_exposed(&self) -> bool {
+        let is_sealed = !self.http.tls_cert.is_empty() || !self.http.proxies.is_empty();
+        !self.server.listen.ip().is_loopback() && !is_sealed
+    }
+
+    /// The proxies that are believed.
+    pub fn proxies(&self) -> Proxies {
+        let proxies = Proxies::parse(&self.http.proxies, self.http.proxy_header);
+        proxies.expect("validate.rs has parsed them")
+    }
+
+    /// Whom limits leave alone.
+    pub fn exempt(&self) -> Exempt {
+        let exempt = Exempt::parse(&self.limits.exempt, !self.http.proxies.is_empty());
+        exempt.expect("validate.rs has parsed it")
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{Just, Strategy, prop_assert, prop_oneof, proptest};
+
     use super::*;
 
     fn load(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -217,6 +267,13 @@ mod tests {
         let config = load(&[]).unwrap();
         assert_eq!(config.stores.backends(), Some(Backends::Embedded));
         assert!(config.server.listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn what_stands_in_the_built_in_file_is_what_the_stores_default_to() {
+        let config = load(&[]).unwrap();
+        assert_eq!(config.redis, Default::default());
+        assert_eq!(config.mongodb, Default::default());
     }
 
     #[test]
@@ -272,7 +329,13 @@ mod tests {
             ("[server]\ndrain_s = -1", "server.drain_s"),
             ("[auth]\naccess_s = 901", "auth.access_s"),
             ("[limits]\nexempt = [1]", "limits.exempt"),
-            ("[server]\nlog = \"a=b=c\"", "server.log"),
+            ("[log]\nlevel = \"a=b=c\"", "log.level"),
+            ("[log]\nformat = \"xml\"", "log.format"),
+            ("[tracing]\nsample_percent = 101", "tracing.sample_percent"),
+            (
+                "[tracing]\notlp_endpoint = \"https://c\"",
+                "tracing.otlp_endpoint",
+            ),
             ("server = 1", "server"),
         ] {
             let refused = load_file(text).unwrap_err().to_string();
@@ -305,6 +368,7 @@ mod tests {
     fn limits_cannot_be_turned_off_on_a_public_listener() {
         let pairs = [
             ("QUNLIU_LIMITS_ENABLED", "false"),
+            ("QUNLIU_HTTP_INSECURE", "true"),
             ("QUNLIU_SERVER_LISTEN", "0.0.0.0:1"),
         ];
         assert!(
@@ -313,5 +377,85 @@ mod tests {
                 .to_string()
                 .contains("`limits.enabled`")
         );
+    }
+
+    /// Lines as a hurried hand writes them: known and unknown tables and keys, good and bad values.
+    fn lines() -> impl Strategy<Value = String> {
+        let table = prop_oneof![
+            "\\[(server|stores|http|auth|limits|redis)\\]",
+            "\\[[a-z]{1,8}\\]"
+        ];
+        let key = prop_oneof![
+            "(listen|redis|access_s|enabled|exempt|lease_ms)",
+            "[a-z_]{1,10}"
+        ];
+        let value = prop_oneof![
+            Just("true".to_owned()),
+            "-?[0-9]{1,20}",
+            "\"[a-z0-9:./]{0,20}\"",
+            Just("[\"loopback\"]".to_owned()),
+            ".{0,10}",
+        ];
+        let pair = (key, value).prop_map(|(key, value)| format!("{key} = {value}"));
+        let line = prop_oneof![1 => table, 3 => pair];
+        proptest::collection::vec(line, 0..8).prop_map(|lines| lines.join("\n"))
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_taken_or_refused_with_a_reason(text in lines()) {
+            if let Err(error) = load_file(&text) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+
+        #[test]
+        fn no_address_of_a_store_is_echoed(name in "[a-z]{1,12}") {
+            let url = format!("redis://:hunter2@{name}/");
+            let error = load(&[("QUNLIU_STORES_REDIS", &url)]).unwrap_err();
+            let told = format!("{error} {error:?}");
+            prop_assert!(!told.contains("hunter2"), "{told}");
+        }
+    }
+
+    #[test]
+    fn plain_text_beyond_loopback_is_a_decision() {
+        let beyond = ("QUNLIU_SERVER_LISTEN", "0.0.0.0:1");
+        let refused = load(&[beyond]).unwrap_err().to_string();
+        assert!(refused.contains("`server.listen`"), "{refused}");
+        for decision in [
+            ("QUNLIU_HTTP_INSECURE", "true"),
+            ("QUNLIU_HTTP_PROXIES", "10.0.0.0/8"),
+        ] {
+            assert!(load(&[beyond, decision]).is_ok(), "{decision:?}");
+        }
+    }
+
+    #[test]
+    fn networks_and_rates_have_bounds() {
+        for (name, value, key) in [
+            ("QUNLIU_HTTP_PROXIES", "10.0.0.0/33", "http.proxies"),
+            ("QUNLIU_HTTP_PROXY_HEADER", "x-real-ip", "http.proxy_header"),
+            ("QUNLIU_HTTP_TLS_CERT", "server.pem", "http.tls_cert"),
+            ("QUNLIU_LIMITS_EXEMPT", "localhost", "limits.exempt"),
+            (
+                "QUNLIU_LIMITS_MESSAGES_PER_SECOND",
+                "0",
+                "limits.messages_per_second",
+            ),
+            (
+                "QUNLIU_LIMITS_ADDITIONS_PER_HOUR",
+                "199",
+                "limits.additions_per_hour",
+            ),
+            (
+                "QUNLIU_LIMITS_SOCKETS_PER_ADDRESS",
+                "0",
+                "limits.sockets_per_address",
+            ),
+        ] {
+            let refused = load(&[(name, value)]).unwrap_err().to_string();
+            assert!(refused.contains(&format!("`{key}`")), "{name}: {refused}");
+        }
     }
 }

@@ -8,12 +8,58 @@ use crate::protocol::json::Invalid;
 use crate::store::StoreError;
 
 /// A field that is wrong, by its path, as in `body.text`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct FieldError {
     /// The path of the field.
     pub field: String,
     /// What is wrong and how to mend it.
     pub detail: String,
+}
+
+macro_rules! busy {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+        /// Why something is put off; for operators, clients are only told to come back.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Busy { $($(#[$doc])* $variant,)+ }
+
+        impl Busy {
+            /// Every reason.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// Its name in metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+busy! {
+    /// A store did not answer.
+    Store = "store",
+    /// The log takes nothing until its consumers have caught up.
+    LogFull = "log_full",
+    /// The log did not answer in time, or is being opened.
+    Log = "log",
+    /// Others changed the same thing again and again.
+    Race = "race",
+    /// Too many arrive of whom Redis knows nothing.
+    Arrivals = "arrivals",
+    /// Too many passwords wait to be hashed.
+    Passwords = "passwords",
+    /// It cannot be seen whose session goes on.
+    Sessions = "sessions",
+}
+
+/// What may be asked how often: so many in a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The name, which is the key of `[limits]`.
+    pub name: &'static str,
+    /// How much may be asked in the window.
+    pub quota: u32,
+    /// The window, in seconds.
+    pub window_s: u64,
 }
 
 /// A failed request.
@@ -27,8 +73,12 @@ pub struct Error {
     pub fields: Vec<FieldError>,
     /// When a retry may help, in milliseconds.
     pub retry_after_ms: Option<u64>,
+    /// For `busy`: why.
+    pub busy: Option<Busy>,
     /// For a reference to a dead position: the last valid one.
     pub valid_up_to: Option<Position>,
+    /// For too many requests: what was exceeded.
+    pub exceeded: Option<Box<Policy>>,
     /// The cause, for the log of the server only.
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -44,7 +94,9 @@ impl Error {
             detail: detail.into(),
             fields: Vec::new(),
             retry_after_ms: None,
+            busy: None,
             valid_up_to: None,
+            exceeded: None,
             source: None,
         }
     }
@@ -62,9 +114,10 @@ impl Error {
         Self::new(ErrorCode::NotFound, format!("no such {what}"))
     }
 
-    /// The log or a store cannot take it now.
-    pub fn busy(detail: impl Into<String>, retry_after_ms: u64) -> Self {
+    /// It cannot be done now.
+    pub fn busy(reason: Busy, detail: impl Into<String>, retry_after_ms: u64) -> Self {
         Self {
+            busy: Some(reason),
             retry_after_ms: Some(retry_after_ms),
             ..Self::new(ErrorCode::Busy, detail)
         }
@@ -99,7 +152,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Unavailable { .. } => {
-                let busy = Self::busy("a store does not answer; try again", 1000);
+                let busy = Self::busy(Busy::Store, "a store does not answer; try again", 1000);
                 Self {
                     source: Some(error.into()),
                     ..busy

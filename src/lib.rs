@@ -11,7 +11,7 @@
 //! - [`egress`]: the push path
 //! - [`ingress`]: everything a client calls
 //! - [`config`], [`server`], [`cli`]: what is set, how it is put together, how it is started
-//! - [`clock`], [`lifecycle`], [`telemetry`]: time, tasks, metrics
+//! - [`clock`], [`lifecycle`], [`telemetry`], [`traces`]: time, tasks, metrics, traces
 
 pub mod model;
 pub mod protocol;
@@ -27,3 +27,4 @@ pub mod cli;
 pub mod clock;
 pub mod lifecycle;
 pub mod telemetry;
+pub mod traces;

@@ -33,6 +33,8 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let abort = self.abort.clone();
+        // Boxed: a task that is moved into the select below would be kept with room for two of it.
+        let task = Box::pin(task);
         self.run(async move {
             tokio::select! {
                 biased;

@@ -10,25 +10,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Error;
-use crate::ingress::auth::secret::{Secret, SecretError};
+use crate::ingress::auth::secret::{SecretError, Secrets};
 use crate::ingress::auth::setup::SetupCode;
-use crate::ingress::{listen, rest, route};
+use crate::ingress::listen::{self, Entrance};
+use crate::ingress::tls::{Certificate, Current, TlsError};
+use crate::ingress::{rest, route};
 use crate::lifecycle::{Stopped, Tasks};
+use crate::pipeline::replay::Replay;
 use crate::store::StoreError;
-use crate::store::directory::Directory;
+use crate::store::accounts::Accounts;
+use crate::store::finding::Finding;
 use crate::telemetry::Metrics;
+use crate::traces::Traces;
+use crate::traces::export::ExportError;
 
 mod parts; // commands, consumers, the push path, put together
 mod stores; // which backend keeps what
+mod watch; // what operators see of the stores and of this program
 
 use parts::Base;
+use stores::Stores;
 
 /// The secret's file in the data folder, unless the configuration names another.
 const SECRET_FILE: &str = "secret.key";
+
+/// How often an operator is reminded that the server is not safe as it is set.
+const REMINDED_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -41,10 +53,10 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
-    /// The data folder cannot be made.
-    #[error("cannot make the data folder {}", path.display())]
+    /// The data folder cannot be made, or the data is not there.
+    #[error("cannot use the data in {}", path.display())]
     Data {
-        /// The folder.
+        /// The folder or file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
@@ -52,6 +64,12 @@ pub enum StartError {
     /// The secret is refused.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The certificate for clients is refused.
+    #[error(transparent)]
+    Certificate(#[from] TlsError),
+    /// Traces cannot be exported as it is set.
+    #[error(transparent)]
+    Traces(#[from] ExportError),
     /// A store is unusable or unsafe.
     #[error("a store cannot be used")]
     Store(#[from] StoreError),
@@ -70,9 +88,11 @@ impl From<Error> for StartError {
 pub struct Server {
     address: SocketAddr,
     admin_address: SocketAddr,
+    is_tls: bool,
     setup: SetupCode,
     routes: Vec<route::Signature>,
     tasks: Tasks,
+    stores: Stores,
 }
 
 impl Server {
@@ -82,7 +102,7 @@ impl Server {
     /// See [`StartError`]; nothing is left running.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let tasks = Tasks::default();
-        let started = start(&config, clock, &tasks).await;
+        let started = Box::pin(start(&config, clock, &tasks)).await;
         if started.is_err() {
             tasks.stop(Duration::ZERO, std::future::pending()).await;
         }
@@ -92,6 +112,11 @@ impl Server {
     /// Where clients connect.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What clients put before the address.
+    pub const fn scheme(&self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
     }
 
     /// Where operators look.
@@ -117,7 +142,9 @@ impl Server {
     /// Stops: takes no new calls, finishes what is under way until `deadline` or until `hurry`
     /// resolves, then ends the rest.
     pub async fn stop(self, deadline: Duration, hurry: impl Future<Output = ()>) -> Stopped {
-        self.tasks.stop(deadline, hurry).await
+        let stopped = self.tasks.stop(deadline, hurry).await;
+        self.stores.close().await;
+        stopped
     }
 }
 
@@ -131,35 +158,101 @@ async fn start(
     let admin = bind(config.server.admin_listen).await?;
     let address = local(&listener, config.server.listen)?;
     let admin_address = local(&admin, config.server.admin_listen)?;
-    make_folder(&config.server.data)?;
-    let secret = Secret::open(&secret_path(config))?;
     let metrics = Metrics::new().map_err(|error| StartError::Fault(error.into()))?;
-    let stores = stores::open(config, tasks).await?;
-    let setup = setup_code(address, &*stores.directory).await?;
+    let (traces, exporting) = Traces::new(&config.tracing, clock.clone(), &metrics)?;
+    if let Some(exporting) = exporting {
+        tasks.spawn_vital("traces", exporting.run(tasks.draining().clone()));
+    }
+    let tls = certificate(config, &metrics, tasks).await?;
+    let is_tls = tls.is_some();
+    make_folder(&config.server.data)?;
+    let secret_file = secret_path(config);
+    let secrets = Secrets::open(&secret_file)?;
+    let stores = stores::open(config, &metrics, tasks).await?;
+    let setup = setup_code(address, &*stores.accounts).await?;
     let base = Base {
         config,
-        stores,
+        stores: stores.clone(),
         clock,
+        traces,
         metrics,
         tasks,
     };
-    let app = parts::compose(&base, &secret, setup.clone()).await?;
+    watch::start(&base);
+    let app = parts::compose(&base, &secrets, secret_file, setup.clone()).await?;
     let public = rest::public(&app);
     let routes = public.iter().map(|route| route.signature.clone()).collect();
-    listen::serve(listener, route::all(&app, public), &config.http, tasks);
-    listen::serve(
-        admin,
-        route::all(&app, rest::admin(&app)),
-        &config.http,
-        tasks,
-    );
+    let entrance = |listener, tls| Entrance {
+        listener,
+        tls,
+        proxies: Arc::new(config.proxies()),
+    };
+    let clients = entrance(listener, tls);
+    listen::serve(clients, route::all(&app, public), &config.http, tasks);
+    let operators = route::all(&app, rest::admin(&app));
+    listen::serve(entrance(admin, None), operators, &config.http, tasks);
     Ok(Server {
         address,
         admin_address,
+        is_tls,
         setup,
         routes,
         tasks: tasks.clone(),
+        stores,
     })
+}
+
+/// The accounts of a configuration's stores, without a server.
+///
+/// # Errors
+/// The store cannot be used.
+pub async fn open_accounts(config: &Config) -> Result<Arc<dyn Accounts>, StartError> {
+    stores::open_accounts(config).await
+}
+
+/// Does `work` with what replays the dead letters of a configuration's stores, without a server.
+///
+/// # Errors
+/// The store cannot be used.
+pub async fn with_replay<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(Replay) -> T,
+) -> Result<T, StartError> {
+    stores::with_replay(config, work).await
+}
+
+/// Looks at the stores of a configuration, without a server; changes nothing there.
+pub async fn examine_stores(config: &Config, clock: &dyn Clock) -> Vec<Finding> {
+    Box::pin(stores::examine(config, clock)).await
+}
+
+/// The certificate for clients, if there is to be one, and a task that looks for a newer one. Who
+/// serves without it on purpose is reminded.
+async fn certificate(
+    config: &Config,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<Option<Current>, StartError> {
+    let stop = tasks.draining().clone();
+    if config.is_exposed() {
+        tasks.spawn_vital("reminder", remind_of_plain_text(stop));
+        return Ok(None);
+    }
+    let (file, key) = (&config.http.tls_cert, &config.http.tls_key);
+    if file.is_empty() {
+        return Ok(None);
+    }
+    let certificate = Certificate::open(Path::new(file), Path::new(key)).await?;
+    let current = certificate.current();
+    tasks.spawn_vital("certificate", certificate.watch(metrics.clone(), stop));
+    Ok(Some(current))
+}
+
+async fn remind_of_plain_text(stop: CancellationToken) {
+    let mut every = tokio::time::interval(REMINDED_EVERY);
+    while stop.run_until_cancelled(every.tick()).await.is_some() {
+        tracing::warn!("http.insecure: passwords and messages cross the network in plain text");
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -185,7 +278,8 @@ fn make_folder(path: &Path) -> Result<(), StartError> {
     })
 }
 
-fn secret_path(config: &Config) -> PathBuf {
+/// The secret file of a configuration.
+pub fn secret_path(config: &Config) -> PathBuf {
     match config.auth.secret_file.as_str() {
         "" => config.server.data.join(SECRET_FILE),
         path => PathBuf::from(path),
@@ -193,11 +287,8 @@ fn secret_path(config: &Config) -> PathBuf {
 }
 
 /// Whoever reaches a fresh server first would own it; beyond loopback that must be proven.
-async fn setup_code(
-    address: SocketAddr,
-    directory: &dyn Directory,
-) -> Result<SetupCode, StartError> {
-    if address.ip().is_loopback() || !directory.is_empty().await? {
+async fn setup_code(address: SocketAddr, accounts: &dyn Accounts) -> Result<SetupCode, StartError> {
+    if address.ip().is_loopback() || !accounts.is_empty().await? {
         return Ok(SetupCode::NONE);
     }
     Ok(SetupCode::generate()?)

@@ -6,6 +6,8 @@
 //! rights (`mv`, dataflow.md): reads compare it with the head, sends are compared by the append
 //! itself.
 
+pub mod sessions; // which log-ins are over
+
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;

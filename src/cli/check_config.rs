@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Exit, complain, options, tell};
+use super::{Exit, options, tell};
 
 /// Its arguments.
 #[derive(Debug, clap::Args)]
@@ -13,14 +13,11 @@ pub struct Args {
 
 /// Checks, and exits 0 or 64.
 pub fn run(args: Args) -> ExitCode {
-    match args.options.load() {
+    match args.options.load_or_complain() {
         Ok(_) => {
             tell("the configuration is valid");
             Exit::Done.into()
         }
-        Err(error) => {
-            complain(&error);
-            Exit::Usage.into()
-        }
+        Err(exit) => exit.into(),
     }
 }

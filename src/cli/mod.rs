@@ -8,8 +8,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::model::causes::full_text;
+
+pub mod admin; // accounts and keys
 pub mod check_config;
+pub mod dead_letters; // events that could not be handled
+pub mod doctor; // is everything as a server needs it
 pub mod load; // many clients against a running server, and an audit
+mod log; // what a server says of itself
 pub mod options; // what all that read a configuration take
 pub mod serve;
 
@@ -47,6 +53,12 @@ enum Command {
     /// Say whether a configuration is valid.
     CheckConfig(check_config::Args),
     Load(load::Args),
+    /// Reset passwords, disable accounts, change keys.
+    Admin(admin::Args),
+    /// Look at everything that a deployment rests on, and say how to mend what is wrong.
+    Doctor(doctor::Args),
+    /// List events that could not be handled, and have them handled again.
+    DeadLetters(dead_letters::Args),
 }
 
 /// Runs the subcommand that the command line names.
@@ -59,6 +71,9 @@ pub async fn run() -> ExitCode {
         Command::Serve(args) => Box::pin(serve::run(args)).await,
         Command::CheckConfig(args) => check_config::run(args),
         Command::Load(args) => load::run(args).await,
+        Command::Admin(args) => admin::run(args).await,
+        Command::Doctor(args) => Box::pin(doctor::run(args)).await,
+        Command::DeadLetters(args) => dead_letters::run(args).await,
     }
 }
 
@@ -72,14 +87,15 @@ fn explain(error: &clap::Error) -> Exit {
 }
 
 /// Tells the operator why the program ends, with every cause.
-fn complain(error: &dyn std::error::Error) {
-    let mut text = format!("qunliu: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
+fn complain(error: &(dyn std::error::Error + 'static)) {
+    tell(&format!("qunliu: {}", full_text(error)));
+}
+
+/// Writes a line to standard output, for a program or a person that asked for it.
+fn print(line: &str) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        tell("qunliu: standard output is closed");
     }
-    tell(&text);
 }
 
 /// Writes a line to standard error. Where nobody can read it, nothing can be told.

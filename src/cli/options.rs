@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::{Exit, complain};
 use crate::config::{Config, ConfigError, Environment, Flags};
 
 /// The configuration file and what overrides it.
@@ -33,5 +34,16 @@ impl Options {
             data: self.data,
         };
         Config::load(self.config.as_deref(), &Environment::of_process(), &flags)
+    }
+
+    /// As [`Options::load`]; what is wrong goes to standard error.
+    ///
+    /// # Errors
+    /// How the program is to end.
+    pub fn load_or_complain(self) -> Result<Config, Exit> {
+        self.load().map_err(|error| {
+            complain(&error);
+            Exit::Usage
+        })
     }
 }

@@ -1,15 +1,14 @@
 //! `qunliu serve`: starts the server, says where it listens, and stops it at a signal: the first
 //! one drains, a second one ends what has not finished.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
-use super::{Exit, complain, options, tell};
+use super::{Exit, complain, log, options, tell};
 use crate::clock::SystemClock;
 use crate::lifecycle::Stopped;
 use crate::server::{Server, StartError};
@@ -19,18 +18,20 @@ use crate::server::{Server, StartError};
 pub struct Args {
     #[command(flatten)]
     options: options::Options,
+    /// Serve on a Redis that does not sync each append to its disk, as `redis.allow_data_loss`
+    /// does: what was said to be accepted is lost when it crashes.
+    #[arg(long)]
+    i_accept_data_loss: bool,
 }
 
 /// Serves until a signal.
 pub async fn run(args: Args) -> ExitCode {
-    let config = match args.options.load() {
+    let mut config = match args.options.load_or_complain() {
         Ok(config) => config,
-        Err(error) => {
-            complain(&error);
-            return Exit::Usage.into();
-        }
+        Err(exit) => return exit.into(),
     };
-    log_to_stderr(&config.server.log);
+    config.redis.allow_data_loss |= args.i_accept_data_loss;
+    log::begin(&config.log);
     let deadline = Duration::from_secs(config.server.drain_s);
     // Signals are caught from here on: one that comes while the server starts is not lost.
     let signals = match Signals::catch() {
@@ -40,7 +41,7 @@ pub async fn run(args: Args) -> ExitCode {
             return Exit::Fault.into();
         }
     };
-    match Server::start(config, Arc::new(SystemClock)).await {
+    match Box::pin(Server::start(config, Arc::new(SystemClock))).await {
         Ok(server) => serve(server, signals, deadline).await.into(),
         Err(error) => {
             complain(&error);
@@ -74,27 +75,19 @@ async fn serve(server: Server, mut signals: Signals, deadline: Duration) -> Exit
 fn announce(server: &Server) -> std::io::Result<()> {
     let (address, admin) = (server.address(), server.admin_address());
     let mut out = std::io::stdout();
-    writeln!(out, "listening http://{address} admin http://{admin}")?;
+    let scheme = server.scheme();
+    writeln!(out, "listening {scheme}://{address} admin http://{admin}")?;
     out.flush()
 }
 
-const fn exit_of(error: &StartError) -> Exit {
+/// How the program ends when a server cannot start, or its stores cannot be used.
+pub(super) const fn exit_of(error: &StartError) -> Exit {
     match error {
-        StartError::Secret(_) => Exit::Usage,
+        StartError::Secret(_) | StartError::Certificate(_) | StartError::Traces(_) => Exit::Usage,
         StartError::Bind { .. } | StartError::Data { .. } | StartError::Store(_) => {
             Exit::Unavailable
         }
         StartError::Fault(_) => Exit::Fault,
-    }
-}
-
-fn log_to_stderr(filter: &str) {
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    if subscriber.try_init().is_err() {
-        tell("qunliu: a log is set up already");
     }
 }
 

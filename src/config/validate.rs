@@ -2,9 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Config, ConfigError};
+use super::{Backends, Config, ConfigError};
 use crate::egress;
-use crate::ingress::limit::Exempt;
+use crate::ingress::forwarded::Proxies;
+use crate::ingress::limit::exempt::Exempt;
+use crate::traces;
 
 /// Checks what the types do not say.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
@@ -25,6 +27,11 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         0..=10_000,
     )?;
     within(
+        "groups.members_max",
+        config.groups.members_max,
+        201..=1_000_000,
+    )?;
+    within(
         "access.cache_entries_max",
         config.access.cache_entries_max,
         1..=100_000_000,
@@ -34,10 +41,13 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         config.access.cache_age_s_max,
         1..=60,
     )?;
+    proxies(config)?;
+    tls(config)?;
     stores(config)?;
     egress(&config.egress)?;
     limits(config)?;
-    log(&config.server.log)?;
+    log(&config.log.level)?;
+    tracing(&config.tracing)?;
     match config.stores.backends() {
         Some(_) => Ok(()),
         None => Err(invalid(
@@ -45,6 +55,35 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             "needs all of redis, mongodb and postgres, or none of them for embedded stores",
         )),
     }
+}
+
+fn proxies(config: &Config) -> Result<(), ConfigError> {
+    match Proxies::parse(&config.http.proxies, config.http.proxy_header) {
+        Some(_) => Ok(()),
+        None => Err(invalid(
+            "http.proxies",
+            "must list addresses or networks as in \"10.0.0.0/8\"",
+        )),
+    }
+}
+
+fn tls(config: &Config) -> Result<(), ConfigError> {
+    let http = &config.http;
+    if http.tls_cert.is_empty() != http.tls_key.is_empty() {
+        return Err(invalid(
+            "http.tls_cert",
+            "and `http.tls_key` are set both or not at all",
+        ));
+    }
+    if config.is_exposed() && !http.insecure {
+        return Err(invalid(
+            "server.listen",
+            "would let passwords and messages cross the network in plain text: set http.tls_cert \
+             and http.tls_key, or name the proxy that ends TLS before this server in \
+             http.proxies, or, in a network of your own, set http.insecure = true",
+        ));
+    }
+    Ok(())
 }
 
 fn stores(config: &Config) -> Result<(), ConfigError> {
@@ -55,6 +94,8 @@ fn stores(config: &Config) -> Result<(), ConfigError> {
         redis.response_timeout_ms,
         100..=60_000,
     )?;
+    within("redis.full_percent", redis.full_percent, 1..=100)?;
+    within("redis.idle_ms", redis.idle_ms, 1..=86_400_000)?;
     within(
         "redis.connect_timeout_ms",
         redis.connect_timeout_ms,
@@ -71,7 +112,21 @@ fn stores(config: &Config) -> Result<(), ConfigError> {
         mongodb.selection_ms_max,
         100..=60_000,
     )?;
-    within("mongodb.call_ms_max", mongodb.call_ms_max, 100..=300_000)
+    within("mongodb.call_ms_max", mongodb.call_ms_max, 100..=300_000)?;
+    within(
+        "postgres.replica_lag_ms_max",
+        config.postgres.replica_lag_ms_max,
+        500..=60_000,
+    )?;
+    if config.stores.backends() == Some(Backends::Embedded)
+        && !config.stores.postgres_replicas.is_empty()
+    {
+        return Err(invalid(
+            "stores.postgres_replicas",
+            "are replicas of `stores.postgres`, which is not set",
+        ));
+    }
+    Ok(())
 }
 
 fn egress(options: &egress::Options) -> Result<(), ConfigError> {
@@ -92,6 +147,27 @@ fn egress(options: &egress::Options) -> Result<(), ConfigError> {
         "egress.resume_bytes_max",
         options.resume_bytes_max,
         0..=1 << 28,
+    )?;
+    within(
+        "egress.signals_members_max",
+        options.signals_members_max,
+        0..=500,
+    )?;
+    within(
+        "egress.signals_per_second_max",
+        options.signals_per_second_max,
+        0..=1_000_000,
+    )?;
+    within("egress.offline_after_s", options.offline_after_s, 0..=300)?;
+    within(
+        "egress.cold_arrivals_max",
+        options.cold_arrivals_max,
+        1..=10_000,
+    )?;
+    within(
+        "egress.cold_arrivals_per_second",
+        options.cold_arrivals_per_second,
+        1..=1_000_000,
     )
 }
 
@@ -104,21 +180,23 @@ fn limits(config: &Config) -> Result<(), ConfigError> {
         ));
     }
     within("limits.sockets_per_user", limits.sockets_per_user, 1..=1000)?;
-    within(
-        "limits.registrations_per_hour",
-        limits.registrations_per_hour,
-        1..=1_000_000,
-    )?;
-    within(
-        "limits.logins_per_minute",
-        limits.logins_per_minute,
-        1..=1_000_000,
-    )?;
-    match Exempt::parse(&limits.exempt) {
+    for (key, count) in [
+        ("limits.sockets_per_address", limits.sockets_per_address),
+        (
+            "limits.sockets_waiting_per_address",
+            limits.sockets_waiting_per_address,
+        ),
+    ] {
+        within(key, count, 1..=1_000_000)?;
+    }
+    for (key, number, least) in limits.rates() {
+        within(&format!("limits.{key}"), number, least..=1_000_000)?;
+    }
+    match Exempt::parse(&limits.exempt, false) {
         Some(_) => Ok(()),
         None => Err(invalid(
             "limits.exempt",
-            "must list \"loopback\" or IP addresses",
+            "must list \"loopback\", addresses or networks as in \"10.0.0.0/8\"",
         )),
     }
 }
@@ -126,8 +204,19 @@ fn limits(config: &Config) -> Result<(), ConfigError> {
 fn log(filter: &str) -> Result<(), ConfigError> {
     match tracing_subscriber::EnvFilter::try_new(filter) {
         Ok(_) => Ok(()),
-        Err(_) => Err(invalid("server.log", "is not a log filter, as \"info\" is")),
+        Err(_) => Err(invalid("log.level", "is not a log filter, as \"info\" is")),
     }
+}
+
+fn tracing(options: &traces::Options) -> Result<(), ConfigError> {
+    let endpoint = &options.otlp_endpoint;
+    if !endpoint.is_empty() && !endpoint.starts_with("http://") {
+        return Err(invalid(
+            "tracing.otlp_endpoint",
+            "must begin with \"http://\", or be empty",
+        ));
+    }
+    within("tracing.sample_percent", options.sample_percent, 0..=100)
 }
 
 fn within<N>(key: &str, value: N, bounds: RangeInclusive<N>) -> Result<(), ConfigError>

@@ -17,6 +17,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::group::{LocalGroup, LocalUser};
 use super::hub::Hub;
 use super::overview::{GroupView, Overview};
+use super::own_groups::{Known, OwnGroups};
 use super::recovery::{Recovery, Resume, Resumed};
 use super::socket::Socket;
 use crate::error::{Error, Result};
@@ -24,17 +25,15 @@ use crate::model::group::Membership;
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::model::unread::unread_since;
+use crate::model::user::User;
 use crate::protocol::client::{CURSORS_MAX, Level};
-use crate::protocol::server::{GroupNow, GroupWelcome, ServerFrame, Verdict, events};
-use crate::store::counts::{Count, Counts};
+use crate::protocol::server::{GroupNow, GroupWelcome, ServerFrame, Verdict};
+use crate::store::counts::Count;
 use crate::store::directory::Directory;
 
 /// How often, and how long each time, a tail that has not reached a `joined` event is waited for.
 const JOIN_LOOKS: usize = 200;
 const JOIN_PAUSE: Duration = Duration::from_millis(10);
-
-/// Events in one frame of a resume.
-const FRAME_EVENTS: usize = 100;
 
 /// Brings sockets into the hub.
 #[derive(Clone)]
@@ -42,7 +41,7 @@ pub struct Attach {
     hub: Arc<Hub>,
     recovery: Recovery,
     directory: Arc<dyn Directory>,
-    counts: Counts,
+    own_groups: OwnGroups,
     overview: Overview,
 }
 
@@ -74,14 +73,14 @@ impl Attach {
         hub: Arc<Hub>,
         recovery: Recovery,
         directory: Arc<dyn Directory>,
-        counts: Counts,
+        own_groups: OwnGroups,
         overview: Overview,
     ) -> Self {
         Self {
             hub,
             recovery,
             directory,
-            counts,
+            own_groups,
             overview,
         }
     }
@@ -95,54 +94,26 @@ impl Attach {
         }
     }
 
-    /// Works out the welcome of an entered socket.
+    /// Works out the welcome of an entered socket: whose it is, and the groups.
     ///
     /// # Errors
-    /// A store does not answer; the socket is still entered and holds its pushes back.
+    /// A store does not answer, or too many arrive cold; the socket is still entered and holds its
+    /// pushes back.
     pub async fn arrive(
         &self,
         socket: &Socket,
         cursors: &HashMap<GroupId, Position>,
-    ) -> Result<Arrival> {
-        let user = self.local(socket.caller.user)?;
-        let turn = user.turn().await;
-        let memberships = self.listen(&user).await?;
-        let wanted: Vec<(GroupId, Option<Position>)> = memberships
-            .keys()
-            .map(|group| (*group, cursors.get(group).copied()))
-            .collect();
-        let mut arrival = self.resume(&user, &memberships, &wanted, turn).await?;
-        let lost = cursors
-            .keys()
-            .filter(|group| !memberships.contains_key(group));
+    ) -> Result<(User, Arrival)> {
+        let local = self.local(socket.caller.user)?;
+        let turn = local.turn().await;
+        let (user, known, _admitted) = self.own_groups.all(&local).await?;
+        self.hub.notes.came(user.id);
+        let cursor = |group: &GroupId| (*group, cursors.get(group).copied());
+        let wanted: Vec<_> = known.keys().map(cursor).collect();
+        let mut arrival = self.resume(&known, &wanted, turn).await?;
+        let lost = cursors.keys().filter(|group| !known.contains_key(group));
         arrival.groups.extend(lost.map(|group| gone(*group)));
-        Ok(arrival)
-    }
-
-    /// Listens to all of a user's groups, and answers those that still are after listening began.
-    async fn listen(&self, user: &Arc<LocalUser>) -> Result<HashMap<GroupId, Membership>> {
-        let before = self.memberships(user.id).await?;
-        let groups: Vec<GroupId> = before.keys().copied().collect();
-        for (group, reached) in self.hub.know(&groups).await? {
-            self.hub.join(user, group, reached);
-        }
-        let after = self.memberships(user.id).await?;
-        for group in groups.iter().filter(|group| !after.contains_key(group)) {
-            self.hub.part(user, *group);
-        }
-        let listening: HashSet<GroupId> = groups.into_iter().collect();
-        Ok(after
-            .into_iter()
-            .filter(|(group, _)| listening.contains(group))
-            .collect())
-    }
-
-    async fn memberships(&self, user: UserId) -> Result<HashMap<GroupId, Membership>> {
-        let groups = self.directory.groups_of(user).await?;
-        Ok(groups
-            .into_iter()
-            .map(|(group, membership)| (group.id, membership))
-            .collect())
+        Ok((user, arrival))
     }
 
     /// Follows groups at a level, from cursors: the `follow` frame. Pushes are held back until
@@ -159,10 +130,11 @@ impl Attach {
         let user = self.local(socket.caller.user)?;
         let turn = user.turn().await;
         socket.hold();
-        let memberships = self.listen(&user).await?;
+        let named: HashSet<GroupId> = groups.keys().copied().collect();
+        let known = self.own_groups.some(&user, &named).await?;
         let (own, foreign): (Vec<_>, Vec<_>) = groups
             .iter()
-            .partition(|(group, _)| memberships.contains_key(group));
+            .partition(|(group, _)| known.contains_key(group));
         own.iter()
             .for_each(|(group, _)| socket.set_level(**group, level));
         let cursor =
@@ -171,7 +143,7 @@ impl Attach {
             .iter()
             .map(|(group, at)| (**group, cursor(at)))
             .collect();
-        let mut arrival = self.resume(&user, &memberships, &wanted, turn).await?;
+        let mut arrival = self.resume(&known, &wanted, turn).await?;
         arrival
             .groups
             .extend(foreign.iter().map(|(group, _)| gone(**group)));
@@ -181,24 +153,21 @@ impl Attach {
     /// Verdicts and states for `wanted`, which the user listens to.
     async fn resume(
         &self,
-        user: &LocalUser,
-        memberships: &HashMap<GroupId, Membership>,
+        known: &Known,
         wanted: &[(GroupId, Option<Position>)],
         turn: OwnedMutexGuard<()>,
     ) -> Result<Arrival> {
-        let groups: Vec<GroupId> = wanted.iter().map(|(group, _)| *group).collect();
-        let counts = self.counts.of(user.id, &groups).await?;
         let mut arrival = Arrival {
             groups: Vec::new(),
             resumed: Vec::new(),
             heads: HashMap::new(),
             _turn: turn,
         };
-        let mut resumes = Vec::with_capacity(groups.len());
-        let mut states = Vec::with_capacity(groups.len());
-        let mut active_at = Vec::with_capacity(groups.len());
-        for ((group, cursor), count) in wanted.iter().zip(counts) {
-            let Some(membership) = memberships.get(group) else {
+        let mut resumes = Vec::with_capacity(wanted.len());
+        let mut states = Vec::with_capacity(wanted.len());
+        let mut active_at = Vec::with_capacity(wanted.len());
+        for (group, cursor) in wanted {
+            let Some((membership, count)) = known.get(group) else {
                 continue;
             };
             let Some(local) = self.hub.group(*group) else {
@@ -207,7 +176,7 @@ impl Attach {
             until_reached(&local, membership.joined).await;
             let reached = local.reached();
             arrival.heads.insert(*group, reached.pos);
-            states.push(state(membership, &count, reached.pos, reached.count));
+            states.push(state(membership, count, reached.pos, reached.count));
             active_at.push(count.head.at);
             resumes.push(Resume {
                 group: *group,
@@ -236,8 +205,8 @@ impl Attach {
             ..
         } = arrival;
         for resumed in &resumed {
-            for piece in resumed.missed.chunks(FRAME_EVENTS) {
-                socket.send_text(&events(resumed.group, piece));
+            for frame in resumed.missed.frames(resumed.group) {
+                socket.send_text(&frame);
             }
         }
         socket.release(&heads);
@@ -293,6 +262,8 @@ impl Attach {
         until_reached(&local, Some(state.joined)).await;
         let head = local.reached().pos;
         state.head = head;
+        local.note_members(state.group.members);
+        self.hub.notes.joined(user.id, group);
         let view =
             serde_json::value::to_raw_value(&GroupView::of(&state)).map_err(Error::internal)?;
         for socket in sockets {

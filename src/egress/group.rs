@@ -1,5 +1,6 @@
 //! One group that somebody on this node listens to: how far it was pushed, and to whom.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
@@ -82,13 +83,18 @@ impl LocalUser {
         lock(&self.groups).retain(|other| *other != group);
     }
 
+    /// The groups noted.
+    pub fn groups(&self) -> Vec<GroupId> {
+        lock(&self.groups).clone()
+    }
+
     /// The groups noted, which are forgotten.
     pub fn take_groups(&self) -> Vec<GroupId> {
         std::mem::take(&mut lock(&self.groups))
     }
 }
 
-/// The users of a group who are on this node; shared, so that pushing needs no lock.
+/// The users of a group who are on this node, by id; shared, so that pushing needs no lock.
 pub type Listeners = Arc<Vec<Arc<LocalUser>>>;
 
 /// How far a group was pushed on this node.
@@ -106,6 +112,8 @@ pub struct Reached {
 pub struct LocalGroup {
     /// The group.
     pub id: GroupId,
+    /// How many members it had when that was last seen.
+    members: AtomicU64,
     state: Mutex<(Reached, Listeners)>,
 }
 
@@ -114,8 +122,19 @@ impl LocalGroup {
     pub fn new(id: GroupId, reached: Reached) -> Self {
         Self {
             id,
+            members: AtomicU64::new(u64::MAX),
             state: Mutex::new((reached, Listeners::default())),
         }
+    }
+
+    /// How many members it had when that was last seen; more than any before.
+    pub fn members(&self) -> u64 {
+        self.members.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many members it has.
+    pub fn note_members(&self, members: u64) {
+        self.members.store(members, Ordering::Relaxed);
     }
 
     /// How far it was pushed.
@@ -131,6 +150,11 @@ impl LocalGroup {
         Arc::clone(&state.1)
     }
 
+    /// Who listens.
+    pub fn listeners(&self) -> Listeners {
+        Arc::clone(&self.state().1)
+    }
+
     /// Moves behind an event that is about to be pushed.
     pub fn advance_to(&self, entry: &Entry) -> Listeners {
         self.advance(|reached| {
@@ -142,26 +166,33 @@ impl LocalGroup {
     /// Adds a listener.
     pub fn add(&self, user: Arc<LocalUser>) {
         let mut state = self.state();
-        if !state.1.iter().any(|other| other.id == user.id) {
-            Arc::make_mut(&mut state.1).push(user);
+        if let Err(place) = place(&state.1, user.id) {
+            Arc::make_mut(&mut state.1).insert(place, user);
         }
     }
 
     /// Whether this user listens.
     pub fn has(&self, user: UserId) -> bool {
-        self.state().1.iter().any(|other| other.id == user)
+        place(&self.state().1, user).is_ok()
     }
 
     /// Takes a listener out; answers whether any is left.
     pub fn remove(&self, user: UserId) -> bool {
         let mut state = self.state();
-        Arc::make_mut(&mut state.1).retain(|other| other.id != user);
+        if let Ok(place) = place(&state.1, user) {
+            Arc::make_mut(&mut state.1).remove(place);
+        }
         !state.1.is_empty()
     }
 
     fn state(&self) -> MutexGuard<'_, (Reached, Listeners)> {
         lock(&self.state)
     }
+}
+
+/// Where a user stands among the listeners, or would: a group may have very many.
+fn place(listeners: &[Arc<LocalUser>], user: UserId) -> Result<usize, usize> {
+    listeners.binary_search_by_key(&user, |other| other.id)
 }
 
 /// A short section over plain data, which a panic elsewhere leaves whole.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
 use super::socket::Socket;
+use super::tally::Tally;
 use crate::clock::Clock;
 use crate::model::time::Time;
 use crate::protocol::code::{ErrorCode, close};
@@ -44,16 +45,19 @@ impl Heartbeat {
     async fn beat(&self) {
         let period = self.hub.options.heartbeat_s.max(1);
         let (now_s, now) = (self.hub.now_s(), self.clock.now());
+        let mut tally = Tally::default();
         for socket in self.hub.sockets() {
+            tally.count(&socket);
             self.look_after(&socket, now);
-            let moved = socket.take_moved();
-            if !moved.is_empty() {
+            if self.hub.sessions.is_fresh() {
+                let moved = socket.take_moved();
                 self.tell_moved(&socket, &moved).await;
             }
             if socket.id % period == now_s % period {
                 self.beat_for(&socket, now_s);
             }
         }
+        tally.show(&self.hub.metrics);
     }
 
     /// What may not wait for the socket's turn.
@@ -69,7 +73,7 @@ impl Heartbeat {
             Some(stuck) if stuck >= patience => socket.close(close::SLOW_READER, "slow reader"),
             Some(_) | None => {}
         }
-        if now.as_millis() > socket.authorised_until() + EXPIRY_GRACE_MS
+        if now.as_millis() > socket.authorised_until().saturating_add(EXPIRY_GRACE_MS)
             && let Some(code) = ErrorCode::TokenExpired.close_code()
         {
             socket.close(code, ErrorCode::TokenExpired.name());
@@ -77,6 +81,9 @@ impl Heartbeat {
     }
 
     async fn tell_moved(&self, socket: &Socket, moved: &[crate::model::id::GroupId]) {
+        if moved.is_empty() {
+            return;
+        }
         match self.hub.heads_for(socket.caller.user, moved).await {
             Ok(heads) => socket.send(&ServerFrame::Heads { heads: &heads }),
             Err(error) => tracing::debug!(%error, "heads are told later"),

@@ -10,14 +10,16 @@ use tokio::time::Instant;
 
 use super::Options;
 use super::group::{LocalGroup, LocalUser, Reached, lock};
+use super::presence::Notes;
 use super::socket::{Socket, SocketId};
-use crate::model::id::{GroupId, UserId};
+use crate::access::sessions::Sessions;
+use crate::model::id::{GroupId, SessionId, UserId};
 use crate::model::position::{Epoch, Position};
 use crate::model::unread::unread_since;
 use crate::protocol::code::close;
 use crate::store::Result;
 use crate::store::counts::{Count, Counts};
-use crate::store::epochs::Epochs;
+use crate::store::history::History;
 use crate::telemetry::Metrics;
 
 /// The listeners of this node.
@@ -25,8 +27,12 @@ pub struct Hub {
     /// The bounds of this folder.
     pub options: Options,
     pub(super) counts: Counts,
-    pub(super) epochs: Arc<dyn Epochs>,
+    history: History,
     pub(super) metrics: Metrics,
+    /// Whether user data may go out.
+    pub(super) sessions: Sessions,
+    /// Who came and who went.
+    pub(super) notes: Notes,
     groups: Mutex<HashMap<GroupId, Arc<LocalGroup>>>,
     users: Mutex<HashMap<UserId, Arc<LocalUser>>>,
     sockets: Mutex<HashMap<SocketId, Arc<Socket>>>,
@@ -43,14 +49,17 @@ impl Hub {
     pub fn new(
         options: Options,
         counts: Counts,
-        epochs: Arc<dyn Epochs>,
+        history: History,
         metrics: Metrics,
+        sessions: Sessions,
     ) -> Self {
         Self {
             options,
             counts,
-            epochs,
+            history,
             metrics,
+            sessions,
+            notes: Notes::default(),
             groups: Mutex::default(),
             users: Mutex::default(),
             sockets: Mutex::default(),
@@ -61,6 +70,11 @@ impl Hub {
             next_socket: AtomicU64::new(1),
             started: Instant::now(),
         }
+    }
+
+    /// What is known of ended sessions.
+    pub const fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// A number for a new socket.
@@ -99,6 +113,35 @@ impl Hub {
         (!socket.lags_in(group)).then_some(epoch)
     }
 
+    /// Whether members of a group of this size are told things in passing.
+    pub fn is_small(&self, members: u64) -> bool {
+        members <= self.options.signals_members_max
+    }
+
+    /// Notes how many members a group has, if anybody listens to it.
+    pub(super) fn note_members(&self, group: GroupId, members: u64) {
+        if let Some(local) = self.group(group) {
+            local.note_members(members);
+        }
+    }
+
+    pub(super) fn hints_in(&self, local: &LocalGroup) -> bool {
+        self.is_small(local.members())
+    }
+
+    pub(super) fn is_hinted(&self, group: GroupId) -> bool {
+        self.group(group).is_some_and(|local| self.hints_in(&local))
+    }
+
+    /// The groups in which things are told in passing of a local user.
+    pub(super) fn hinted_groups(&self, user: UserId) -> Vec<GroupId> {
+        let Some(user) = self.user(user) else {
+            return Vec::new();
+        };
+        let groups = user.groups().into_iter();
+        groups.filter(|group| self.is_hinted(*group)).collect()
+    }
+
     /// Registers a socket; those that it replaces are closed with 4409.
     pub(super) fn enter(&self, socket: &Arc<Socket>) -> Arc<LocalUser> {
         let id = socket.caller.user;
@@ -128,9 +171,23 @@ impl Hub {
         }
         users.remove(&user.id);
         let mut groups = lock(&self.groups);
-        for group in user.take_groups() {
-            self.remove_listener(&mut groups, group, user.id);
-        }
+        let mut hinted = user.take_groups();
+        hinted.retain(|group| {
+            let is_hinted = groups.get(group).is_some_and(|local| self.hints_in(local));
+            self.remove_listener(&mut groups, *group, user.id);
+            is_hinted
+        });
+        self.notes.went(user.id, hinted);
+    }
+
+    /// Closes the sockets of a session that was ended.
+    pub(super) fn revoke(&self, user: UserId, session: SessionId) {
+        let Some(user) = self.user(user) else { return };
+        user.for_each_socket(|socket| {
+            if socket.caller.session == session {
+                socket.close(close::REVOKED, "session revoked");
+            }
+        });
     }
 
     /// Makes a user listen to a group that [`Hub::know`] answered.
@@ -205,7 +262,7 @@ impl Hub {
         if !fresh.is_empty() {
             // The head first: an epoch that begins after it is told by the tail.
             let heads = self.counts.heads_of(&fresh).await?;
-            let tables = self.epochs.tables(&fresh).await?;
+            let tables = self.history.tables(&fresh, &heads).await?;
             for ((group, head), table) in fresh.into_iter().zip(heads).zip(tables) {
                 let pos = table.clamp(head.pos);
                 found.insert(

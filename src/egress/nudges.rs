@@ -14,6 +14,7 @@ use super::attach::Attach;
 use super::hub::Hub;
 use crate::error::Result;
 use crate::model::id::{GroupId, UserId};
+use crate::model::position::Position;
 use crate::protocol::server::ServerFrame;
 use crate::store::directory::Directory;
 use crate::store::signals::Signal;
@@ -32,6 +33,13 @@ impl Nudges {
     /// Runs until `stop`.
     pub async fn run(self, mut signals: Receiver<Signal>, stop: CancellationToken) {
         loop {
+            if stop
+                .run_until_cancelled(self.hub.sessions.fresh())
+                .await
+                .is_none()
+            {
+                return;
+            }
             let acted = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -59,31 +67,44 @@ impl Nudges {
     async fn act(&self, signal: Signal) -> Result<()> {
         match signal {
             Signal::Stored(..) => {}
-            Signal::Read { user, group, .. } => self.tell_heads(user, &[group]).await?,
+            Signal::Read { user, group, pos } => self.tell_read(user, group, pos).await?,
             Signal::Joined(user, group, _) => self.attach.joined(user, group).await?,
             Signal::Lost => self.make_up().await?,
         }
         Ok(())
     }
 
-    /// Tells the user's sockets what the groups are at for them: all of them, for two tabs share a
-    /// log-in, and the one that knows already loses nothing.
-    async fn tell_heads(&self, user: UserId, groups: &[GroupId]) -> Result<()> {
-        let Some(user) = self.hub.user(user) else {
-            return Ok(());
-        };
-        let mut sockets = user.sockets();
-        sockets.retain(|socket| socket.is_welcomed());
-        if sockets.is_empty() {
-            return Ok(());
+    /// Who has read all that was pushed here has nothing unread there, which no store need be asked
+    /// for.
+    async fn tell_read(&self, user: UserId, group: GroupId, read: Position) -> Result<()> {
+        let reached = self.hub.group(group).map(|local| local.reached().pos);
+        match reached.filter(|reached| reached.epoch == read.epoch && *reached <= read) {
+            Some(reached) => self.tell(user, &[(group, reached, 0, 0)]),
+            None => self.tell_heads(user, &[group]).await?,
         }
-        let heads = self.hub.heads_for(user.id, groups).await?;
-        // One that arrives is told by its welcome, and nothing may come before that.
-        sockets.retain(|socket| !socket.holds_back());
-        sockets
-            .iter()
-            .for_each(|socket| socket.send(&ServerFrame::Heads { heads: &heads }));
         Ok(())
+    }
+
+    /// Tells the user's sockets what the groups are at for them.
+    async fn tell_heads(&self, user: UserId, groups: &[GroupId]) -> Result<()> {
+        if self.hub.user(user).is_some() {
+            let heads = self.hub.heads_for(user, groups).await?;
+            self.tell(user, &heads);
+        }
+        Ok(())
+    }
+
+    /// Tells all of the user's sockets, for two tabs share a log-in, and the one that knows already
+    /// loses nothing. One that arrives is told by its welcome, and nothing may come before that.
+    fn tell(&self, user: UserId, heads: &[(GroupId, Position, u64, u64)]) {
+        let Some(user) = self.hub.user(user) else {
+            return;
+        };
+        user.for_each_socket(|socket| {
+            if socket.is_welcomed() && !socket.holds_back() {
+                socket.send(&ServerFrame::Heads { heads });
+            }
+        });
     }
 
     /// Watermarks are swept anyway; memberships and read marks are looked at for every local

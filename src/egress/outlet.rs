@@ -1,16 +1,19 @@
 //! The writing end of a socket with what it did not take at once: the state behind the lock of a
 //! `SendQueue`.
 //!
-//! Every function returns at once; a write is one call that the kernel takes or refuses. It decides
-//! what is written, queued or refused, and when the end is let go; waiting is the queue's part.
+//! Every function returns at once; a write is one call that the kernel takes or refuses, or, of a
+//! TLS stream, one step of the owner's. It decides what is written, queued or refused, and when the
+//! end is let go; waiting is the queue's part.
 
 use std::{
-    io::{self, ErrorKind},
+    fmt,
+    io::{self, ErrorKind, IoSlice},
+    pin::Pin,
     task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::{io::AsyncWrite, net::tcp::OwnedWriteHalf};
 
 use crate::egress::{
     backlog::Backlog,
@@ -28,10 +31,18 @@ pub(super) enum Progress {
     Ended,
 }
 
+/// The writing end of a stream.
+pub(super) enum Writer {
+    /// A plain socket: whoever has a frame writes it. Dropping it sends FIN.
+    Shared(OwnedWriteHalf),
+    /// Any other stream: only the owner writes, which also ends it in order.
+    Owned(Box<dyn AsyncWrite + Send + Unpin>),
+}
+
 #[derive(Debug)]
 pub(super) struct Outlet {
-    /// Dropped at the end, which sends FIN.
-    socket: Option<OwnedWriteHalf>,
+    /// Dropped at the end.
+    socket: Option<Writer>,
     /// Boxed and absent while idle: most connections are, most of the time.
     pub(super) backlog: Option<Box<Backlog>>,
     /// The task that writes when the socket takes more, while it waits.
@@ -42,8 +53,17 @@ pub(super) struct Outlet {
     closing: bool,
 }
 
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shared(_) => "Shared",
+            Self::Owned(_) => "Owned",
+        })
+    }
+}
+
 impl Outlet {
-    pub(super) const fn new(socket: OwnedWriteHalf) -> Self {
+    pub(super) const fn new(socket: Writer) -> Self {
         Self {
             socket: Some(socket),
             backlog: None,
@@ -66,6 +86,14 @@ impl Outlet {
         match self.refuse(frame, bytes_max) {
             Some(refused) => refused,
             None => self.write_or_queue(frame),
+        }
+    }
+
+    /// As [`Outlet::push`], if nothing is queued.
+    pub(super) fn offer(&mut self, frame: &Bytes, bytes_max: usize) -> Pushed {
+        match self.backlog {
+            Some(_) => Pushed::Full,
+            None => self.push(frame, bytes_max),
         }
     }
 
@@ -115,18 +143,51 @@ impl Outlet {
         if let Some(failure) = self.failure.take() {
             return Poll::Ready(Err(failure));
         }
-        let Some(socket) = &self.socket else {
-            return Poll::Ready(Ok(Progress::Ended));
+        let progress = match &self.socket {
+            None => Progress::Ended,
+            Some(Writer::Shared(_)) => ready!(self.poll_shared(cx)),
+            Some(Writer::Owned(_)) => ready!(self.poll_owned(cx)),
         };
-        if self.backlog.is_none() {
-            return Poll::Ready(Ok(Progress::Idle));
-        }
+        Poll::Ready(self.failure.take().map_or(Ok(progress), Err))
+    }
+
+    fn poll_shared(&mut self, cx: &mut Context<'_>) -> Poll<Progress> {
+        let (Some(Writer::Shared(socket)), Some(_)) = (&self.socket, &self.backlog) else {
+            return Poll::Ready(Progress::Idle);
+        };
         match ready!(socket.as_ref().poll_write_ready(cx)) {
             // Taken or refused, the owner asks again.
             Ok(()) => _ = self.write_queued(),
             Err(error) => self.fail(error),
         }
-        Poll::Ready(self.failure.take().map_or(Ok(Progress::Writing), Err))
+        Poll::Ready(Progress::Writing)
+    }
+
+    /// What is queued; then what the stream itself kept back; then, at the end, its farewell.
+    fn poll_owned(&mut self, cx: &mut Context<'_>) -> Poll<Progress> {
+        let Some(Writer::Owned(stream)) = &mut self.socket else {
+            return Poll::Ready(Progress::Ended);
+        };
+        let mut stream = Pin::new(stream);
+        if let Some(backlog) = &self.backlog {
+            let write = |slices: &[IoSlice<'_>]| stream.as_mut().poll_write_vectored(cx, slices);
+            match ready!(backlog.write_with(write)) {
+                Ok(0) => self.fail(ErrorKind::WriteZero.into()),
+                Ok(written) => self.advance(written),
+                Err(error) => self.fail(error),
+            }
+            return Poll::Ready(Progress::Writing);
+        }
+        let done = match self.closing {
+            false => ready!(stream.poll_flush(cx)),
+            true => ready!(stream.poll_shutdown(cx)),
+        };
+        match done {
+            Err(error) => self.fail(error),
+            Ok(()) if self.closing => self.end(),
+            Ok(()) => return Poll::Ready(Progress::Idle),
+        }
+        Poll::Ready(Progress::Ended)
     }
 
     fn refuse(&self, frame: &Bytes, bytes_max: usize) -> Option<Pushed> {
@@ -143,10 +204,14 @@ impl Outlet {
         let Some(socket) = &self.socket else {
             return Pushed::Closed;
         };
-        if self.backlog.is_some() {
-            self.enqueue(frame.clone());
-            return Pushed::Queued;
-        }
+        let socket = match socket {
+            Writer::Shared(socket) if self.backlog.is_none() => socket,
+            Writer::Shared(_) => {
+                self.enqueue(frame.clone());
+                return Pushed::Queued;
+            }
+            Writer::Owned(_) => return self.queue_rest(frame, 0),
+        };
         match socket.try_write(frame) {
             Ok(written) if written == frame.len() => Pushed::Sent,
             Ok(written) => self.queue_rest(frame, written),
@@ -179,7 +244,7 @@ impl Outlet {
 
     /// One vectored write; false if the socket took nothing.
     fn write_queued(&mut self) -> bool {
-        let (Some(socket), Some(backlog)) = (&self.socket, &mut self.backlog) else {
+        let (Some(Writer::Shared(socket)), Some(backlog)) = (&self.socket, &self.backlog) else {
             return false;
         };
         match backlog.write_with(|slices| socket.try_write_vectored(slices)) {
@@ -196,7 +261,8 @@ impl Outlet {
             backlog.advance(written);
             backlog.is_empty()
         });
-        if emptied.is_some() && self.closing {
+        let is_shared = matches!(self.socket, Some(Writer::Shared(_)));
+        if emptied.is_some() && self.closing && is_shared {
             self.end();
         }
     }

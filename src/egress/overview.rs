@@ -3,11 +3,12 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::error::Result;
-use crate::model::event::Entry;
+use crate::model::event::{Entry, Event};
 use crate::model::group::{Group, Membership};
 use crate::model::id::{GroupId, MerchantId, UserId};
 use crate::model::position::Position;
@@ -146,18 +147,28 @@ impl Overview {
 }
 
 /// A group as one of its members is told, by REST and by the frame `joined`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Group")]
 pub struct GroupView<'a> {
     id: GroupId,
     merchant: MerchantId,
+    #[schemars(example = &"老街面馆 1 群")]
     name: &'a str,
+    /// The own role.
     role: Role,
+    /// The last event.
     head: Position,
+    /// Everything valid up to here is durable.
     stored: Position,
+    /// Messages unread.
     unread: u64,
+    /// Mentions unread.
     mentions: u64,
+    /// How many members it has.
     members: u64,
+    /// The last message that one may see.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Event>")]
     last: Option<Box<RawValue>>,
     created_at: Time,
 }

@@ -18,6 +18,7 @@ use crate::model::position::Position;
 use crate::protocol::server::ServerFrame;
 use crate::store::log::{Log, Receipt};
 use crate::store::signals::Signal;
+use crate::telemetry::Metrics;
 
 /// How often the watermarks of waiting groups are read again.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -28,6 +29,7 @@ const SWEEP_GROUPS: usize = 500;
 /// The senders that wait.
 pub struct Receipts {
     log: Arc<dyn Log>,
+    metrics: Metrics,
     groups: Mutex<HashMap<GroupId, Waiting>>,
 }
 
@@ -51,9 +53,10 @@ pub struct UnderWay<'a> {
 
 impl Receipts {
     /// Nobody waits yet.
-    pub fn new(log: Arc<dyn Log>) -> Self {
+    pub fn new(log: Arc<dyn Log>, metrics: Metrics) -> Self {
         Self {
             log,
+            metrics,
             groups: Mutex::default(),
         }
     }
@@ -109,6 +112,8 @@ impl Receipts {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             let waiting: Vec<GroupId> = self.groups().keys().copied().collect();
+            let count = i64::try_from(waiting.len()).unwrap_or(i64::MAX);
+            self.metrics.awaiting_stored.set(count);
             for groups in waiting.chunks(SWEEP_GROUPS) {
                 self.read_again(groups).await;
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::group::Reached;
 use super::hub::Hub;
-use crate::model::event::Entry;
+use super::missed::{Missed, Reader};
 use crate::model::id::GroupId;
 use crate::model::position::{Epoch, Position, Seq};
 use crate::protocol::server::{Verdict, told};
@@ -26,7 +26,7 @@ pub struct Resume {
 }
 
 /// What becomes of a cursor.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Resumed {
     /// The group.
     pub group: GroupId,
@@ -37,14 +37,14 @@ pub struct Resumed {
     /// With [`Verdict::Epoch`]: the missed events are too many.
     pub pull: bool,
     /// The missed events, dense up to where pushing begins.
-    pub missed: Vec<Entry>,
+    pub missed: Missed,
 }
 
 /// Reads what sockets missed.
 #[derive(Clone)]
 pub struct Recovery {
     hub: Arc<Hub>,
-    history: History,
+    reader: Reader,
 }
 
 /// What is left of the bounds of one resume.
@@ -56,7 +56,8 @@ struct Budget {
 impl Recovery {
     /// Recovery from this history, within the hub's bounds.
     pub fn new(hub: Arc<Hub>, history: History) -> Self {
-        Self { hub, history }
+        let reader = Reader::new(history, hub.metrics.clone());
+        Self { hub, reader }
     }
 
     /// Verdicts for `resumes`, in their order, which decides whose events fit.
@@ -79,7 +80,7 @@ impl Recovery {
     async fn one(&self, resume: &Resume, budget: &mut Budget) -> Result<Resumed> {
         let table = &resume.reached.table;
         let Some(cursor) = resume.cursor else {
-            return Ok(verdict(resume, Vec::new(), Some(vec![])));
+            return Ok(verdict(resume, Vec::new(), Some(Missed::default())));
         };
         // Before the first event nothing is held that an epoch could have cut off.
         let rows: Vec<_> = match cursor {
@@ -95,37 +96,24 @@ impl Recovery {
         // the client pulls.
         let above = held.seq > head.seq || held.epoch > table.epoch();
         if above || held.seq == head.seq {
-            return Ok(verdict(resume, rows, (!above).then(Vec::new)));
+            return Ok(verdict(resume, rows, (!above).then(Missed::default)));
         }
         let missed = usize::try_from(head.seq - held.seq).unwrap_or(usize::MAX);
         if missed > budget.events {
             return Ok(verdict(resume, rows, None));
         }
-        let found = self.read(resume, held, missed).await?;
-        let bytes = found
-            .iter()
-            .map(|entry| entry.fixed.len() + 64)
-            .sum::<usize>();
-        if found.len() < missed || bytes > budget.bytes {
-            return Ok(verdict(resume, rows, None));
+        let found = self.reader.between(resume.group, table, held, head).await?;
+        let found = found.filter(|found| found.bytes() <= budget.bytes);
+        if let Some(found) = &found {
+            budget.events -= missed;
+            budget.bytes -= found.bytes();
         }
-        budget.events -= missed;
-        budget.bytes -= bytes;
-        Ok(verdict(resume, rows, Some(found)))
-    }
-
-    /// Up to `count` events above `held`; fewer when the stores do not have them all now.
-    async fn read(&self, resume: &Resume, held: Position, count: usize) -> Result<Vec<Entry>> {
-        let mut table = resume.reached.table.clone();
-        let upto = Some(resume.reached.pos);
-        self.history
-            .after(resume.group, &mut table, held, upto, count)
-            .await
+        Ok(verdict(resume, rows, found))
     }
 }
 
 /// The verdict on one group; `missed` is `None` when they are too many.
-fn verdict(resume: &Resume, rows: Vec<(Epoch, Seq)>, missed: Option<Vec<Entry>>) -> Resumed {
+fn verdict(resume: &Resume, rows: Vec<(Epoch, Seq)>, missed: Option<Missed>) -> Resumed {
     let pull = missed.is_none();
     let verdict = match (rows.is_empty(), pull) {
         (false, _) => Verdict::Epoch,

@@ -5,8 +5,11 @@
 //! interleaved. The queue is bounded in bytes and refuses what is over the bound; what to do then
 //! (resync, close) is the caller's policy. It owns the writing end: once the close frame is
 //! written, or the socket failed, the end is dropped, which sends FIN and does not keep the
-//! descriptor open for whoever still holds the queue. For plain TCP only. It never waits in `push`,
-//! and an idle queue holds no memory but itself.
+//! descriptor open for whoever still holds the queue. It never waits in `push`, and an idle queue
+//! holds no memory but itself.
+//!
+//! Of a TLS stream the records must not interleave with what reading it writes, so there only the
+//! owner writes: `push` queues and wakes it.
 
 use std::{
     future::poll_fn,
@@ -16,15 +19,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{net::tcp::OwnedWriteHalf, time::Instant};
+use tokio::{io::AsyncWrite, net::tcp::OwnedWriteHalf, time::Instant};
 
-use crate::egress::outlet::{Outlet, Progress};
+use crate::egress::outlet::{Outlet, Progress, Writer};
 
 /// What became of a frame.
 #[must_use = "a frame that is Full was not sent"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// The kernel has it.
+    /// The kernel has it; only of a plain socket.
     Sent,
     /// It will be written when the socket takes it.
     Queued,
@@ -57,7 +60,15 @@ impl SendQueue {
     /// is never accepted, also by an idle queue: a part of it might have to be queued.
     pub const fn new(socket: OwnedWriteHalf, bytes_max: usize) -> Self {
         Self {
-            outlet: Mutex::new(Outlet::new(socket)),
+            outlet: Mutex::new(Outlet::new(Writer::Shared(socket))),
+            bytes_max,
+        }
+    }
+
+    /// The same for a stream that only its owner may write to, as TLS is.
+    pub fn owned(stream: impl AsyncWrite + Send + Unpin + 'static, bytes_max: usize) -> Self {
+        Self {
+            outlet: Mutex::new(Outlet::new(Writer::Owned(Box::new(stream)))),
             bytes_max,
         }
     }
@@ -71,6 +82,12 @@ impl SendQueue {
     /// (by reference count) only to be queued.
     pub fn push(&self, frame: &Bytes) -> Pushed {
         self.lock().push(frame, self.bytes_max)
+    }
+
+    /// Sends one whole frame that may as well be lost: only if nothing is before it, else it is
+    /// [`Pushed::Full`].
+    pub fn offer(&self, frame: &Bytes) -> Pushed {
+        self.lock().offer(frame, self.bytes_max)
     }
 
     /// Queues one whole frame to be written together with those that follow. The caller sees to it

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::hints::count_dropped;
 use super::send_queue::{Pushed, SendQueue, Unsent};
 use crate::access::Caller;
 use crate::model::id::GroupId;
@@ -52,19 +53,26 @@ struct Flow {
     moved: BTreeSet<GroupId>,
 }
 
-/// Pushes held back while the socket arrives.
+/// What is held back while the socket arrives, in order.
 #[derive(Default)]
 struct Held {
-    pushes: Vec<Push>,
+    items: Vec<HeldItem>,
     bytes: usize,
     gone: Vec<GroupId>,
 }
 
-/// Pushes of one group that were dropped.
+enum HeldItem {
+    Events(Push),
+    Epochs(GroupId, Vec<(Epoch, Seq)>),
+}
+
+/// What one group's listener could not be told.
+#[derive(Default)]
 struct Lag {
-    from: Position,
-    head: Position,
+    /// Epochs that it was not told of.
     rows: Vec<(Epoch, Seq)>,
+    /// The events that were dropped: behind the first position, up to the second.
+    dropped: Option<(Position, Position)>,
 }
 
 /// Events of one group in one frame.
@@ -78,6 +86,8 @@ pub struct Push {
     pub last: Position,
     /// The frame, shared by all sockets.
     pub frame: Bytes,
+    /// Whether [`SendQueue::release`] follows soon, so that this frame may wait for more.
+    pub may_wait: bool,
 }
 
 impl Socket {
@@ -140,58 +150,65 @@ impl Socket {
     /// Queues a push, or holds it back: as much as the queue would take.
     fn push_at(&self, flow: &mut Flow, push: &Push) {
         if let Some(lag) = flow.lagging.get_mut(&push.group) {
-            lag.head = push.last;
-            return;
+            return lag.drop_events(push);
         }
         if let Some(held) = &mut flow.held {
             if held.bytes + push.frame.len() <= self.queue.bytes_max() {
                 held.bytes += push.frame.len();
-                held.pushes.push(push.clone());
+                held.items.push(HeldItem::Events(push.clone()));
                 return;
             }
         } else {
-            match self.queue.push(&push.frame) {
+            match self.enqueue(push) {
                 Pushed::Sent | Pushed::Queued => return self.metrics.frames_sent.inc(),
                 Pushed::Closed => return,
                 Pushed::Full => {}
             }
         }
         self.metrics.socket_overflows.inc();
-        let lag = Lag {
-            from: push.from,
-            head: push.last,
-            rows: Vec::new(),
-        };
-        flow.lagging.insert(push.group, lag);
+        let lag = flow.lagging.entry(push.group).or_default();
+        lag.drop_events(push);
+    }
+
+    /// What waits for company is written early when there is no more room.
+    fn enqueue(&self, push: &Push) -> Pushed {
+        if push.may_wait {
+            match self.queue.hold(&push.frame) {
+                Pushed::Full => self.queue.release(),
+                pushed => return pushed,
+            }
+        }
+        self.queue.push(&push.frame)
+    }
+
+    /// Pushes what is told in passing of a group, unless anything is before it.
+    pub fn hint(&self, group: GroupId, frame: &Bytes) {
+        let flow = self.flow();
+        if !matches!(flow.levels.get(&group), None | Some(Level::Full)) {
+            return;
+        }
+        let is_free = self.is_welcomed() && flow.held.is_none() && flow.lagging.is_empty();
+        match is_free.then(|| self.queue.offer(frame)) {
+            Some(Pushed::Sent | Pushed::Queued) => self.metrics.frames_sent.inc(),
+            Some(Pushed::Full) | None => count_dropped(&self.metrics, "socket", 1),
+            Some(Pushed::Closed) => {}
+        }
     }
 
     /// Tells epochs of a group before any event of theirs; never dropped, but told late with the
     /// `resync` when the queue is full.
     pub fn tell_epochs(&self, group: GroupId, rows: &[(Epoch, Seq)]) {
-        let mut flow = self.flow();
-        let frame = epoch_frame(group, rows);
-        let full = flow.held.is_none() && self.queue.push(&frame) == Pushed::Full;
+        self.tell_epochs_at(&mut self.flow(), group, rows);
+    }
+
+    fn tell_epochs_at(&self, flow: &mut Flow, group: GroupId, rows: &[(Epoch, Seq)]) {
         if let Some(lag) = flow.lagging.get_mut(&group) {
             lag.rows.extend_from_slice(rows);
         } else if let Some(held) = &mut flow.held {
-            let last = Position::new(u64::MAX, u64::MAX);
-            held.pushes.push(Push {
-                group,
-                from: Position::START,
-                last,
-                frame,
-            });
-        } else if full {
-            let from = Position::START;
-            let rows = rows.to_vec();
-            flow.lagging.insert(
-                group,
-                Lag {
-                    from,
-                    head: from,
-                    rows,
-                },
-            );
+            held.items.push(HeldItem::Epochs(group, rows.to_vec()));
+        } else if self.queue.push(&epoch_frame(group, rows)) == Pushed::Full {
+            let lag = flow.lagging.entry(group).or_default();
+            lag.rows.extend_from_slice(rows);
         }
     }
 
@@ -210,12 +227,16 @@ impl Socket {
         self.is_welcomed.store(true, Ordering::Relaxed);
         let mut flow = self.flow();
         let held = flow.held.take().unwrap_or_default();
-        for push in held.pushes {
-            let known = heads
+        let is_known = |push: &Push| {
+            heads
                 .get(&push.group)
-                .is_some_and(|head| push.last <= *head);
-            if !known {
-                self.push_at(&mut flow, &push);
+                .is_some_and(|head| push.last <= *head)
+        };
+        for item in held.items {
+            match item {
+                HeldItem::Events(push) if is_known(&push) => {}
+                HeldItem::Events(push) => self.push_at(&mut flow, &push),
+                HeldItem::Epochs(group, rows) => self.tell_epochs_at(&mut flow, group, &rows),
             }
         }
         for group in held.gone {
@@ -224,7 +245,7 @@ impl Socket {
         for (group, head) in heads {
             // Dropped pushes that the client was told to have are no longer owed.
             flow.lagging
-                .retain(|lagging, lag| lagging != group || lag.head > *head);
+                .retain(|lagging, lag| lagging != group || lag.reaches_above(*head));
         }
     }
 
@@ -253,8 +274,9 @@ impl Socket {
             if !lag.rows.is_empty() {
                 self.send_raw(&epoch_frame(group, &lag.rows));
             }
-            let (from, head) = (lag.from, lag.head);
-            self.send(&ServerFrame::Resync { group, from, head });
+            if let Some((from, head)) = lag.dropped {
+                self.send(&ServerFrame::Resync { group, from, head });
+            }
         }
     }
 
@@ -292,8 +314,8 @@ impl Socket {
     /// Drops what is held back of a group that the client turned out not to be in.
     pub fn drop_held(&self, group: GroupId) {
         if let Some(held) = &mut self.flow().held {
-            held.pushes.retain(|push| push.group != group);
-            held.bytes = held.pushes.iter().map(|push| push.frame.len()).sum();
+            held.items.retain(|item| item.group() != group);
+            held.bytes = held.items.iter().map(HeldItem::bytes).sum();
         }
     }
 
@@ -340,7 +362,39 @@ impl Socket {
     }
 }
 
+impl HeldItem {
+    const fn group(&self) -> GroupId {
+        match self {
+            Self::Events(push) => push.group,
+            Self::Epochs(group, _) => *group,
+        }
+    }
+
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Events(push) => push.frame.len(),
+            Self::Epochs(..) => 0,
+        }
+    }
+}
+
+impl Lag {
+    fn drop_events(&mut self, push: &Push) {
+        let from = self.dropped.map_or(push.from, |(from, _)| from);
+        self.dropped = Some((from, push.last));
+    }
+
+    /// Whether anything is owed that a client at `head` does not have.
+    fn reaches_above(&self, head: Position) -> bool {
+        let owes_epoch = self.rows.iter().any(|(epoch, _)| *epoch > head.epoch);
+        owes_epoch || self.dropped.is_some_and(|(_, last)| last > head)
+    }
+}
+
 fn epoch_frame(group: GroupId, rows: &[(Epoch, Seq)]) -> Bytes {
     let groups = BTreeMap::from([(group, rows.to_vec())]);
     text_frame(&ServerFrame::Epoch { groups: &groups }.encode())
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::group::{Listeners, LocalGroup};
 use super::hub::Hub;
 use super::socket::Push;
+use crate::clock::Clock;
 use crate::model::event::{Content, Entry};
 use crate::model::id::GroupId;
 use crate::model::position::Position;
@@ -33,16 +34,27 @@ const FILL: usize = 256;
 /// The pause after the log failed.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// The rest after a round of pushes: as long as the round, so that under load the next one finds
+/// more events for each frame and more frames for each write; none after less than the first
+/// bound, never longer than the second.
+const REST_FROM: Duration = Duration::from_millis(1);
+const REST_MAX: Duration = Duration::from_millis(5);
+
 /// Pushes what is appended.
 pub struct Pusher {
     hub: Arc<Hub>,
     history: History,
+    clock: Arc<dyn Clock>,
 }
 
 impl Pusher {
     /// A pusher into this hub.
-    pub fn new(hub: Arc<Hub>, history: History) -> Self {
-        Self { hub, history }
+    pub fn new(hub: Arc<Hub>, history: History, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            hub,
+            history,
+            clock,
+        }
     }
 
     /// Runs until `stop`.
@@ -70,7 +82,14 @@ impl Pusher {
                     }
                 }
                 tailed = tail.next() => match tailed {
-                    Ok(tailed) => self.push_all(&mut *tail, tailed).await,
+                    Ok(tailed) => {
+                        if stop.run_until_cancelled(self.hub.sessions.fresh()).await.is_none() {
+                            return;
+                        }
+                        let began = Instant::now();
+                        self.push_all(&mut *tail, tailed).await;
+                        rest(began.elapsed(), stop).await;
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "the tail waits for the log");
                         stop.run_until_cancelled(sleep(PAUSE)).await;
@@ -80,10 +99,13 @@ impl Pusher {
         }
     }
 
+    /// Pushes one round. Frames of several groups wait for each other, so that a person in many
+    /// of them costs one write.
     async fn push_all(&self, tail: &mut dyn Tail, tailed: Vec<Tailed>) {
+        let mut round = Round::new(tailed.len() > 1);
         for piece in tailed {
             let group = piece.group;
-            if let Err(error) = self.push_group(piece).await {
+            if let Err(error) = self.push_group(piece, &mut round).await {
                 tracing::warn!(%group, %error, "a piece of a log is read again");
                 if let Some(local) = self.hub.group(group) {
                     tail.watch(group, local.reached().pos);
@@ -93,13 +115,14 @@ impl Pusher {
     }
 
     /// Pushes what a log brought, after what may be missing before it.
-    async fn push_group(&self, piece: Tailed) -> Result<()> {
+    async fn push_group(&self, piece: Tailed, round: &mut Round) -> Result<()> {
         let Some(local) = self.hub.group(piece.group) else {
             return Ok(());
         };
         let newest = piece.entries.iter().map(|entry| entry.pos.epoch).max();
         let newest = newest.max(piece.head_above.map(|head| head.pos.epoch));
-        self.learn_epochs(&local, newest.unwrap_or(0)).await?;
+        self.learn_epochs(&local, newest.unwrap_or(0), round)
+            .await?;
         let reached = local.reached();
         let is_fresh =
             |entry: &Entry| entry.pos.seq > reached.pos.seq && reached.table.is_valid(entry.pos);
@@ -113,20 +136,21 @@ impl Pusher {
             _ => None,
         };
         match upto {
-            Some(upto) => self.fill(&local, upto).await,
+            Some(upto) => self.fill(&local, upto, round).await,
             None => {
-                self.push_entries(&local, &fresh);
+                self.push_entries(&local, &fresh, round);
                 Ok(())
             }
         }
     }
 
     /// Tells listeners of epochs that began, before anything of them is pushed.
-    async fn learn_epochs(&self, local: &LocalGroup, epoch: u64) -> Result<()> {
+    async fn learn_epochs(&self, local: &LocalGroup, epoch: u64, round: &mut Round) -> Result<()> {
         let known = local.reached().table.epoch();
         if epoch <= known {
             return Ok(());
         }
+        round.release();
         let table = self.history.table(local.id).await?;
         let rows: Vec<_> = table.above(known).map(told).collect();
         if rows.is_empty() {
@@ -146,9 +170,10 @@ impl Pusher {
     }
 
     /// Pushes everything up to `upto` from log and store.
-    async fn fill(&self, local: &LocalGroup, upto: Position) -> Result<()> {
+    async fn fill(&self, local: &LocalGroup, upto: Position, round: &mut Round) -> Result<()> {
         self.hub.metrics.tail_gaps.inc();
         loop {
+            round.release();
             let reached = local.reached();
             let mut table = reached.table.clone();
             let step = self
@@ -158,24 +183,24 @@ impl Pusher {
             if step.is_empty() {
                 return Ok(());
             }
-            self.learn_epochs(local, table.epoch()).await?;
-            self.push_entries(local, &step);
+            self.learn_epochs(local, table.epoch(), round).await?;
+            self.push_entries(local, &step, round);
         }
     }
 
     /// Pushes dense entries, cut into frames; a change of membership takes effect behind its
     /// event.
-    fn push_entries(&self, local: &LocalGroup, entries: &[Entry]) {
+    fn push_entries(&self, local: &LocalGroup, entries: &[Entry], round: &mut Round) {
         self.hub.metrics.events_tailed.inc_by(entries.len() as u64);
         let mut rest = entries;
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(frame_len(rest));
-            self.push_piece(local, piece);
+            self.push_piece(local, piece, round);
             rest = after;
         }
     }
 
-    fn push_piece(&self, local: &LocalGroup, piece: &[Entry]) {
+    fn push_piece(&self, local: &LocalGroup, piece: &[Entry], round: &mut Round) {
         let Some(last) = piece.last() else { return };
         let from = local.reached().pos;
         let frame = text_frame(&events(local.id, piece));
@@ -184,11 +209,20 @@ impl Pusher {
             from,
             last: last.pos,
             frame,
+            may_wait: round.may_wait,
         };
-        let listeners = local.advance_to(last);
-        deliver(&listeners, &push);
+        round.deliver(local.advance_to(last), &push);
+        self.observe(piece);
         if last.kind.changes_membership() {
             self.apply(local.id, last);
+        }
+    }
+
+    fn observe(&self, piece: &[Entry]) {
+        let now = self.clock.now();
+        for entry in piece {
+            let delay = now.since(entry.at).as_secs_f64();
+            self.hub.metrics.push_seconds.observe(delay);
         }
     }
 
@@ -206,9 +240,48 @@ impl Pusher {
     }
 }
 
-fn deliver(listeners: &Listeners, push: &Push) {
-    for user in listeners.iter() {
-        user.for_each_socket(|socket| socket.push(push));
+/// The pushes of one round, and who has frames that wait. Dropped, it lets them go.
+struct Round {
+    may_wait: bool,
+    waiting: Vec<Listeners>,
+}
+
+impl Round {
+    const fn new(may_wait: bool) -> Self {
+        Self {
+            may_wait,
+            waiting: Vec::new(),
+        }
+    }
+
+    fn deliver(&mut self, listeners: Listeners, push: &Push) {
+        for user in listeners.iter() {
+            user.for_each_socket(|socket| socket.push(push));
+        }
+        if self.may_wait {
+            self.waiting.push(listeners);
+        }
+    }
+
+    /// Writes what waits: before anything that may last, and at the end.
+    fn release(&mut self) {
+        for listeners in self.waiting.drain(..) {
+            for user in listeners.iter() {
+                user.for_each_socket(|socket| socket.queue.release());
+            }
+        }
+    }
+}
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+async fn rest(worked: Duration, stop: &CancellationToken) {
+    if worked >= REST_FROM {
+        stop.run_until_cancelled(sleep(worked.min(REST_MAX))).await;
     }
 }
 

@@ -10,8 +10,12 @@ use serde::de::DeserializeOwned;
 use warp::http::HeaderMap;
 use warp::http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_TYPE};
 
+use super::limit::Asker;
 use super::listen::Connection;
+use super::openapi::parameter::Parameter;
+use crate::access::Caller;
 use crate::error::{Error, Result};
+use crate::model::trace::Trace;
 use crate::protocol::code::ErrorCode;
 use crate::protocol::json;
 
@@ -31,6 +35,8 @@ pub struct Call {
     pub body: Result<Bytes>,
     /// The connection; `None` only where a filter is called without one.
     pub connection: Option<Connection>,
+    /// What it belongs to.
+    pub trace: Trace,
     /// The way out of HTTP, for a socket.
     pub upgrade: Option<OnUpgrade>,
 }
@@ -92,9 +98,9 @@ impl Call {
     ///
     /// # Errors
     /// `bad_request` naming the parameter that is unknown or stands twice.
-    pub fn query(&self, known: &[&str]) -> Result<Query<'_>> {
+    pub fn query(&self, known: &[Parameter]) -> Result<Query<'_>> {
         for (index, (name, _)) in self.query.iter().enumerate() {
-            if !known.contains(&name.as_str()) {
+            if !known.iter().any(|known| known.name == name) {
                 return Err(Error::field(name, "there is no such parameter"));
             }
             if self
@@ -109,11 +115,17 @@ impl Call {
         Ok(Query(&self.query))
     }
 
-    /// The address of the other end, for limits.
+    /// Whose request it is, by address.
     pub fn address(&self) -> Option<IpAddr> {
-        self.connection
-            .as_ref()
-            .map(|connection| connection.peer.ip().to_canonical())
+        self.connection.as_ref().map(|connection| connection.client)
+    }
+
+    /// Whose request it is, for limits.
+    pub fn asker(&self, caller: Caller) -> Asker {
+        Asker {
+            address: self.address(),
+            user: caller.user,
+        }
     }
 }
 

@@ -115,6 +115,12 @@ impl EpochTable {
         }
     }
 
+    /// The position at `seq` that is valid, if one is: of the newest epoch that began there or below.
+    pub fn at(&self, seq: Seq) -> Option<Position> {
+        let began = self.rows().filter(|row| row.start <= seq);
+        began.last().map(|row| Position::new(row.epoch, seq))
+    }
+
     /// Messages counted before the event after `held`, when the table alone can say it: the
     /// `count` of the row that cut `held` off (epochs.md rule 8).
     pub fn count_at_cut(&self, held: Position) -> Option<(Seq, u64)> {
@@ -173,6 +179,17 @@ mod tests {
         assert!(table.is_valid_top(Position::new(4, 9)));
         assert!(!table.is_valid_top(Position::new(3, 10)));
         assert!(!table.is_valid_top(Position::START));
+    }
+
+    #[test]
+    fn one_position_of_a_seq_is_valid() {
+        let table = table();
+        for (seq, epoch) in [(1, 1), (7, 1), (8, 4), (11, 4), (99, 4)] {
+            let pos = Position::new(epoch, seq);
+            assert_eq!(table.at(seq), Some(pos));
+            assert!(table.is_valid(pos));
+        }
+        assert_eq!(table.at(0), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! who must look inside.
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::client_id::ClientId;
@@ -17,7 +18,7 @@ use super::role::Role;
 use super::time::Time;
 
 /// What happened. As JSON the field `kind` and the fields of the variant, flat in the event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Content {
     /// A message was sent. The only kind that counts as unread.
@@ -141,6 +142,17 @@ impl Kind {
 }
 
 impl Content {
+    /// Whose membership this changes.
+    pub const fn member(&self) -> Option<UserId> {
+        match self {
+            Self::Joined { user, .. }
+            | Self::Left { user }
+            | Self::Removed { user }
+            | Self::Role { user, .. } => Some(*user),
+            Self::Message { .. } | Self::Settings { .. } | Self::Lost {} => None,
+        }
+    }
+
     /// The kind of this content.
     pub const fn kind(&self) -> Kind {
         match self {
@@ -184,7 +196,7 @@ impl Content {
 }
 
 /// The part of an event that is fixed before it has a position.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fixed {
     /// The idempotency key.
     pub client_id: ClientId,
@@ -230,7 +242,8 @@ pub struct Entry {
 }
 
 /// An event whose content is needed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(description = "An event of a group's log, as frames and pages carry it.")]
 pub struct Event {
     /// Where it stands.
     pub pos: Position,
@@ -239,30 +252,52 @@ pub struct Event {
     /// Messages of this sender up to and with this event (O).
     pub sender_count: u64,
     /// The rest.
+    #[schemars(flatten)]
     pub fixed: Fixed,
 }
 
 impl Draft {
     /// The fixed part as the JSON object that will be kept.
     pub fn encode(&self) -> Bytes {
-        let text = serde_json::to_vec(&self.fixed);
-        Bytes::from(text.expect("plain data with string keys always serialises"))
+        self.fixed.encode()
     }
 
     /// The entry that this draft becomes at `pos` with these totals.
     pub fn into_entry(self, pos: Position, count: u64, sender_count: u64) -> Entry {
+        self.fixed.into_entry(pos, count, sender_count)
+    }
+}
+
+impl Fixed {
+    fn encode(&self) -> Bytes {
+        let text = serde_json::to_vec(self);
+        Bytes::from(text.expect("plain data with string keys always serialises"))
+    }
+
+    fn into_entry(self, pos: Position, count: u64, sender_count: u64) -> Entry {
         Entry {
             pos,
-            kind: self.fixed.content.kind(),
-            sender: self.fixed.sender,
-            client_id: self.fixed.client_id,
-            digest: self.fixed.content.digest(),
+            kind: self.content.kind(),
+            sender: self.sender,
+            client_id: self.client_id,
+            digest: self.content.digest(),
             count,
             sender_count,
-            at: self.fixed.at,
+            at: self.at,
             fixed: self.encode(),
         }
     }
+}
+
+/// The part of an event's JSON that the append gave; the kept text without its `{` goes behind.
+pub fn write_numbers(out: &mut Vec<u8>, pos: Position, count: u64, sender_count: u64) {
+    use std::io::Write as _;
+    let Position { epoch, seq } = pos;
+    write!(
+        out,
+        r#"{{"pos":[{epoch},{seq}],"count":{count},"sender_count":{sender_count},"#
+    )
+    .expect("writing to a Vec cannot fail");
 }
 
 impl Entry {
@@ -282,16 +317,31 @@ impl Entry {
 
     /// Appends the event as it goes over the wire to `out`: the numbers, then the kept text.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        use std::io::Write as _;
-        let Position { epoch, seq } = self.pos;
-        let (count, own) = (self.count, self.sender_count);
-        write!(
-            out,
-            r#"{{"pos":[{epoch},{seq}],"count":{count},"sender_count":{own}"#
-        )
-        .expect("writing to a Vec cannot fail");
-        out.push(b',');
+        write_numbers(out, self.pos, self.count, self.sender_count);
         out.extend_from_slice(self.fixed.get(1..).unwrap_or(b"}"));
+    }
+
+    /// The entry that [`Entry::write_json`] wrote. What only the text holds, as the digest, is
+    /// made anew.
+    ///
+    /// # Errors
+    /// The text is not an event that this version knows.
+    pub fn read_json(json: &[u8]) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Written {
+            pos: Position,
+            count: u64,
+            sender_count: u64,
+            #[serde(flatten)]
+            fixed: Fixed,
+        }
+        let Written {
+            pos,
+            count,
+            sender_count,
+            fixed,
+        } = serde_json::from_slice(json)?;
+        Ok(fixed.into_entry(pos, count, sender_count))
     }
 }
 
@@ -335,6 +385,7 @@ mod tests {
         assert_eq!(wire["kind"], "message");
         assert_eq!(wire["body"]["text"], "在吗");
         assert_eq!(wire["sender_count"], 33);
+        assert_eq!(Entry::read_json(&json).unwrap(), entry);
     }
 
     #[test]

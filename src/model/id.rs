@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::{ContextV7, Timestamp, Uuid};
 
@@ -38,7 +39,11 @@ fn parse(prefix: &'static str, text: &str) -> Result<Uuid, InvalidId> {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+        #[schemars(with = "String", extend(
+            "pattern" = concat!("^", $prefix, "_[0-9a-f]{32}$"),
+            "examples" = [concat!($prefix, "_0190c2f47a5b7c3e8f1d2a4b6c8e0f12")],
+        ))]
         pub struct $name(Uuid);
 
         impl $name {
@@ -50,6 +55,13 @@ macro_rules! id {
                 let (seconds, nanos) = at.unix_parts();
                 let stamp = Timestamp::from_unix(ContextV7::new(), seconds, nanos);
                 Self(Uuid::new_v7(stamp))
+            }
+
+            /// When it was made, to the millisecond.
+            pub fn made_at(&self) -> Time {
+                let (seconds, nanos) = self.0.get_timestamp().map_or((0, 0), |at| at.to_unix());
+                let millis = seconds.saturating_mul(1000) + u64::from(nanos / 1_000_000);
+                Time::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
             }
 
             /// The id with these bytes, as a store kept them.

@@ -1,6 +1,7 @@
 //! What a message says: [`Body`] is the one list of message kinds. A kind is added by a variant
 //! here with its validation, and a golden frame in `tests/wire/`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::id::UserId;
@@ -11,13 +12,26 @@ pub const TEXT_CHARS_MAX: usize = 20_000;
 /// The most people one message may mention.
 pub const MENTIONS_MAX: usize = 100;
 
+/// A text without NUL that is not blank, as a pattern (ECMA 262): white space as Unicode has it.
+const TEXT_PATTERN: &str = concat!(
+    r"^[^\x00]*",
+    r"[^\x00\x09-\x0d\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]",
+    r"[^\x00]*$",
+);
+
 /// The content of a message. As JSON `{"kind":"text","text":"在吗"}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", try_from = "AnyBody")]
+#[schemars(!try_from, deny_unknown_fields)]
 pub enum Body {
     /// Plain text.
     Text {
-        /// 1 to [`TEXT_CHARS_MAX`] scalars without NUL.
+        /// Unicode scalars without NUL, not blank.
+        #[schemars(
+            length(min = 1, max = TEXT_CHARS_MAX),
+            regex(pattern = TEXT_PATTERN),
+            example = &"在吗",
+        )]
         text: String,
     },
 }
@@ -93,17 +107,18 @@ fn validate_text(text: &str) -> Result<(), InvalidBody> {
 }
 
 /// Whom a message mentions. As JSON a list of user ids, or `"all"`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Mentions {
     /// Everyone in the group.
     All(AllWord),
-    /// These people; at most [`MENTIONS_MAX`].
-    Users(Vec<UserId>),
+    /// These people.
+    Users(#[schemars(length(max = MENTIONS_MAX))] Vec<UserId>),
 }
 
 /// The word `"all"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
 pub enum AllWord {
     /// `"all"`.
     #[serde(rename = "all")]

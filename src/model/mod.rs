@@ -3,11 +3,13 @@
 //! Every other folder speaks in these types. An identifier is parsed once, at the edge, and
 //! travels inward as its newtype.
 
+pub mod causes;
 pub mod client_id;
 pub mod digest;
 pub mod epoch;
 pub mod event;
 pub mod group;
+pub mod hint;
 pub mod id;
 pub mod merchant;
 pub mod message;
@@ -16,5 +18,6 @@ pub mod permission;
 pub mod position;
 pub mod role;
 pub mod time;
+pub mod trace;
 pub mod unread;
 pub mod user;

@@ -2,18 +2,49 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+
+/// Characters of an account name: at least, and at most.
+const ACCOUNT_MIN: usize = 2;
+const ACCOUNT_MAX: usize = 64;
+
+/// Characters of a shown name at most.
+const SHOWN_MAX: usize = 64;
+
+/// Text without control characters, as a pattern (ECMA 262).
+pub const NO_CONTROL: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
+
+/// The same, and not blank: white space as Unicode has it.
+const NOT_BLANK: &str = concat!(
+    r"^[^\x00-\x1f\x7f-\x9f]*",
+    r"[^\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]",
+    r"[^\x00-\x1f\x7f-\x9f]*$",
+);
+
 /// Why a name is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidName(&'static str);
 
 /// The name one logs in with: 2 to 64 of `a-z0-9._-`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, JsonSchema)]
+#[schemars(inline, with = "String", extend(
+    "minLength" = ACCOUNT_MIN,
+    "maxLength" = ACCOUNT_MAX,
+    "pattern" = "^[a-z0-9._-]*$",
+    "examples" = ["li.lei"],
+))]
 pub struct AccountName(String);
 
 /// A name shown to people: of a person, a group, a merchant. 1 to 64 characters, not blank,
 /// without control characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, JsonSchema)]
+#[schemars(inline, with = "String", extend(
+    "minLength" = 1,
+    "maxLength" = SHOWN_MAX,
+    "pattern" = NOT_BLANK,
+    "examples" = ["李雷"],
+))]
 pub struct ShownName(String);
 
 impl AccountName {
@@ -21,7 +52,7 @@ impl AccountName {
     /// The text is too short, too long, or holds another character.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
-        if (2..=64).contains(&text.len()) && text.bytes().all(allowed) {
+        if (ACCOUNT_MIN..=ACCOUNT_MAX).contains(&text.len()) && text.bytes().all(allowed) {
             return Ok(Self(text.to_owned()));
         }
         Err(InvalidName(
@@ -36,14 +67,14 @@ impl AccountName {
 }
 
 impl ShownName {
-    /// White space around the text is dropped.
+    /// White space around the text counts towards its length, and is dropped.
     ///
     /// # Errors
     /// The text is blank, too long, or holds a control character.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let fits = text.chars().count() <= SHOWN_MAX;
         let text = text.trim();
-        let chars = text.chars().count();
-        if (1..=64).contains(&chars) && !text.chars().any(char::is_control) {
+        if fits && !text.is_empty() && !text.chars().any(char::is_control) {
             return Ok(Self(text.to_owned()));
         }
         Err(InvalidName(

@@ -7,9 +7,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The largest epoch or seq a position may hold: 2^53 − 1, so that any JSON reader keeps it.
+/// The largest epoch or seq a position may hold, and the largest id of a request: 2^53 − 1, so
+/// that any JSON reader keeps it.
 pub const PART_MAX: u64 = (1 << 53) - 1;
 
 /// A term of a group's log; it rises with every re-opening.
@@ -82,9 +84,9 @@ impl FromStr for Position {
     }
 }
 
-/// Digits only: `u64::from_str` would also take a plus sign.
+/// Digits only, no more than [`PART_MAX`] has: `u64::from_str` would also take a plus sign.
 fn part(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     digits
         .then(|| text.parse().ok())
         .flatten()
@@ -106,6 +108,33 @@ impl<'de> Deserialize<'de> for Position {
         Ok(Self::new(epoch, seq))
     }
 }
+
+impl JsonSchema for Position {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Position".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let part = json_schema!({"type": "integer", "minimum": 0, "maximum": PART_MAX});
+        json_schema!({
+            "description": "A place in a group's log: epoch and seq.",
+            "type": "array",
+            "prefixItems": [part, part],
+            "items": false,
+            "minItems": 2,
+            "maxItems": 2,
+            "examples": [Self::new(3, 1851)],
+        })
+    }
+}
+
+/// The form of a position in a URL.
+#[derive(Debug, Clone, Copy, JsonSchema)]
+#[schemars(with = "String", extend(
+    "pattern" = "^[0-9]{1,16}-[0-9]{1,16}$",
+    "examples" = ["3-1851"],
+))]
+pub struct PositionText;
 
 #[cfg(test)]
 mod tests {

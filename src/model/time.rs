@@ -1,11 +1,17 @@
 //! A moment: milliseconds since the Unix epoch, RFC 3339 in UTC with three decimals as text.
 
 use std::fmt;
+use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A moment in UTC, to the millisecond.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, JsonSchema)]
+#[schemars(with = "String", extend(
+    "format" = "date-time",
+    "examples" = ["2025-11-24T16:00:00.040Z"],
+))]
 pub struct Time(i64);
 
 impl Time {
@@ -17,6 +23,12 @@ impl Time {
     /// Milliseconds since the Unix epoch.
     pub const fn as_millis(self) -> i64 {
         self.0
+    }
+
+    /// How long after `earlier` this is; zero if it is not, as nodes' clocks differ a little.
+    pub fn since(self, earlier: Self) -> Duration {
+        let millis = self.0.saturating_sub(earlier.0);
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0))
     }
 
     /// Whole seconds since the Unix epoch and the nanoseconds beyond; a moment before it is
@@ -58,6 +70,13 @@ impl<'de> Deserialize<'de> for Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_seems_to_come_from_the_future_is_of_no_age() {
+        let (early, late) = (Time::from_millis(1_000), Time::from_millis(1_250));
+        assert_eq!(late.since(early), Duration::from_millis(250));
+        assert_eq!(early.since(late), Duration::ZERO);
+    }
 
     #[test]
     fn a_time_prints_utc_with_three_decimals() {

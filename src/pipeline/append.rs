@@ -5,23 +5,29 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::fences::Fences;
 use super::reopen::Reopener;
-use crate::error::{Error, Result};
+use super::unsettled::Unsettled;
+use crate::error::{Busy, Error, Result};
 use crate::model::event::{Draft, Entry};
 use crate::model::position::{Epoch, Position};
+use crate::model::trace::Trace;
 use crate::protocol::code::ErrorCode;
 use crate::store::StoreError;
 use crate::store::epochs::Fence;
 use crate::store::history::History;
 use crate::store::log::{Append, Log, OnMiss, Outcome, Receipt};
 use crate::store::messages::Messages;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, show_zero};
+use crate::traces::{Kind, Traces};
 
-/// How long one append may take in all, retries included.
+/// How long one append may take in all, retries and an opening of the log included.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long the log itself may be silent, retries included: then the sender is told to wait.
+const LOG_PATIENCE: Duration = Duration::from_millis(800);
 
 /// The pause after the first failed try; doubled up to eight times as long.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -31,6 +37,9 @@ const REST: Duration = Duration::from_millis(250);
 
 /// What a client is told to wait when the log does not answer, in milliseconds.
 const RETRY_AFTER_MS: u64 = 500;
+
+/// The label of an append that the log did not answer.
+const FAILED: &str = "failed";
 
 /// What is known of earlier tries of the same send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +67,8 @@ pub struct Request {
     pub rights: Option<Position>,
     /// What is known of earlier tries.
     pub attempt: Attempt,
+    /// What it belongs to.
+    pub trace: Trace,
 }
 
 /// Where an append ended.
@@ -78,7 +89,9 @@ pub struct Appender {
     history: History,
     fences: Arc<Fences>,
     reopener: Arc<Reopener>,
+    unsettled: Arc<Unsettled>,
     metrics: Metrics,
+    traces: Traces,
     failed_at: Mutex<Option<Instant>>,
 }
 
@@ -91,9 +104,9 @@ struct Learnt {
     must_ask: bool,
     /// A remembered position that is dead.
     replace: Option<Position>,
-    /// Whether the log was asked last and has not answered. Other stores may be slow as well, and
+    /// Since when the log has been asked without an answer. Other stores may be slow as well, and
     /// one group that is being opened must not make the whole node say `busy`.
-    log_is_silent: bool,
+    silent_since: Option<Instant>,
 }
 
 /// Whether to go on.
@@ -111,52 +124,78 @@ impl Appender {
         fences: Arc<Fences>,
         reopener: Arc<Reopener>,
         metrics: Metrics,
+        traces: Traces,
     ) -> Self {
         let failed_at = Mutex::default();
+        show_zero(&metrics.appends, FAILED);
+        let unsettled = Unsettled::new(log.clone(), reopener.clone());
         Self {
             log,
             messages,
             history,
             fences,
             reopener,
+            unsettled: Arc::new(unsettled),
             metrics,
+            traces,
             failed_at,
         }
+    }
+
+    /// What was appended here and is not stored yet.
+    pub fn unsettled(&self) -> Arc<Unsettled> {
+        Arc::clone(&self.unsettled)
     }
 
     /// Appends the event, or finds where it stands already.
     ///
     /// # Errors
-    /// `conflict` for another content under the same `client_id`. `busy` when the log is known
-    /// not to answer: nothing was tried. `internal` when it stopped answering on the way: the
-    /// outcome is unknown, and the same send may be sent again.
+    /// `conflict` for another content under the same `client_id`. `busy` within a second when the
+    /// log does not answer, `internal` when another store does not: the outcome may be unknown,
+    /// and the same send may be sent again.
     pub async fn append(&self, request: &Request) -> Result<Placed> {
+        let mut span = self.traces.child("append", Kind::Internal, request.trace);
+        let placed = self.append_in(request, span.trace()).await;
+        let (trace, group) = (request.trace.id, request.draft.group);
+        span.note("qunliu.group", group);
+        match &placed {
+            Ok(Placed::New(receipt)) => {
+                span.note("qunliu.position", receipt.pos);
+                tracing::debug!(%trace, %group, pos = %receipt.pos, "appended");
+            }
+            Ok(Placed::Repeat(receipt)) => span.note("qunliu.repeats", receipt.pos),
+            Ok(Placed::RightsChanged(at)) => span.note("qunliu.rights_changed", at),
+            Err(error) => span.fail(error.code.name()),
+        }
+        span.end();
+        placed
+    }
+
+    async fn append_in(&self, request: &Request, trace: Trace) -> Result<Placed> {
         self.refuse_while_resting()?;
         let mut learnt = Learnt::default();
         let started = Instant::now();
-        let placed = timeout(PATIENCE, self.run(request, &mut learnt)).await;
+        let placed = timeout(PATIENCE, self.run(request, trace, &mut learnt)).await;
         match placed {
             Ok(Ok(placed)) => {
                 self.note_answer();
+                if let Placed::New(receipt) | Placed::Repeat(receipt) = &placed {
+                    self.unsettled.note(request.draft.group, receipt);
+                }
                 self.metrics
                     .append_seconds
                     .observe(started.elapsed().as_secs_f64());
                 Ok(placed)
             }
             Ok(Err(error)) => Err(error),
-            Err(_elapsed) => {
-                if learnt.log_is_silent {
-                    self.note_silence();
-                }
-                Err(outcome_unknown())
-            }
+            Err(_elapsed) => Err(outcome_unknown()),
         }
     }
 
-    async fn run(&self, request: &Request, learnt: &mut Learnt) -> Result<Placed> {
+    async fn run(&self, request: &Request, trace: Trace, learnt: &mut Learnt) -> Result<Placed> {
         let mut pause = PAUSE;
         loop {
-            match self.step(request, learnt).await {
+            match self.step(request, trace, learnt).await {
                 Ok(Step::Done(placed)) => return Ok(placed),
                 Ok(Step::Again) => {}
                 Err(error) if is_transient(&error) => {
@@ -168,7 +207,7 @@ impl Appender {
         }
     }
 
-    async fn step(&self, request: &Request, learnt: &mut Learnt) -> Result<Step> {
+    async fn step(&self, request: &Request, trace: Trace, learnt: &mut Learnt) -> Result<Step> {
         let group = request.draft.group;
         let fence = self.fences.get(group.partition()).await?;
         let append = Append {
@@ -178,18 +217,36 @@ impl Appender {
             rights: request.rights,
             on_miss: on_miss(request.attempt, learnt, fence.epoch),
             replace: learnt.replace,
+            trace: Some(trace),
         };
-        learnt.log_is_silent = true;
-        let outcome = self.log.append(append).await.inspect_err(|_| {
-            learnt.must_ask = true;
-            learnt.asked = None;
-        })?;
-        learnt.log_is_silent = false;
+        let outcome = self.ask_log(append, learnt).await?;
         self.metrics
             .appends
             .with_label_values(&[name(&outcome)])
             .inc();
         self.follow(request, learnt, &fence, outcome).await
+    }
+
+    /// One try at the log. One that fails leaves it unknown whether the event was appended.
+    async fn ask_log(&self, append: Append, learnt: &mut Learnt) -> Result<Outcome> {
+        let since = *learnt.silent_since.get_or_insert_with(Instant::now);
+        let answer = timeout_at(since + LOG_PATIENCE, self.log.append(append)).await;
+        if let Ok(Ok(outcome)) = answer {
+            learnt.silent_since = None;
+            return Ok(outcome);
+        }
+        learnt.must_ask = true;
+        learnt.asked = None;
+        self.metrics.appends.with_label_values(&[FAILED]).inc();
+        match answer {
+            Ok(Err(error)) if !error.is_transient() || since.elapsed() < LOG_PATIENCE => {
+                Err(error.into())
+            }
+            _ => {
+                self.note_silence();
+                Err(silent("the log does not answer: send the same again"))
+            }
+        }
     }
 
     /// Does what an answer of the log asks for.
@@ -220,10 +277,11 @@ impl Appender {
                 self.fences.raise(partition, fence, &history).await?;
             }
             Outcome::StaleEpoch => {
-                self.fences.read(partition).await?;
+                self.fences.catch_up(partition, fence.epoch).await?;
             }
             Outcome::NotOpen => self.reopener.reopen(group, fence.epoch).await?,
             Outcome::RightsChanged(pos) => return Ok(Step::Done(Placed::RightsChanged(pos))),
+            Outcome::Full => return Err(full()),
             Outcome::AskStore => return self.ask_store(request, learnt, fence).await,
         }
         Ok(Step::Again)
@@ -297,10 +355,9 @@ impl Appender {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         match failed_at {
-            Some(at) if at.elapsed() < REST => Err(Error::busy(
-                "the log does not answer; nothing was sent to it",
-                RETRY_AFTER_MS,
-            )),
+            Some(at) if at.elapsed() < REST => {
+                Err(silent("the log does not answer; nothing was sent to it"))
+            }
             _ => Ok(()),
         }
     }
@@ -352,6 +409,7 @@ const fn name(outcome: &Outcome) -> &'static str {
         Outcome::StaleEpoch => "stale_epoch",
         Outcome::NotOpen => "not_open",
         Outcome::RightsChanged(_) => "rights_changed",
+        Outcome::Full => "full",
         Outcome::AskStore => "ask_store",
     }
 }
@@ -371,8 +429,18 @@ fn conflict() -> Error {
     )
 }
 
+/// Nothing was written.
+fn full() -> Error {
+    let detail = "the log is full until its consumers have caught up; nothing was written";
+    Error::busy(Busy::LogFull, detail, RETRY_AFTER_MS)
+}
+
+fn silent(detail: &'static str) -> Error {
+    Error::busy(Busy::Log, detail, RETRY_AFTER_MS)
+}
+
 fn outcome_unknown() -> Error {
-    let detail = "the log stopped answering; the outcome is unknown: send the same again";
+    let detail = "a store stopped answering; the outcome is unknown: send the same again";
     let error = Error::new(ErrorCode::Internal, detail);
     Error {
         retry_after_ms: Some(RETRY_AFTER_MS),

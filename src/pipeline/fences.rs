@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Mutex as Turn;
+use tokio::sync::{Mutex as Turn, Notify};
 
 use crate::model::id::Partition;
+use crate::model::position::Epoch;
 use crate::store::Result;
 use crate::store::epochs::{Epochs, Fence};
 use crate::store::log::Log;
@@ -17,10 +18,14 @@ const TURNS: usize = 64;
 
 /// A cache of fences that goes to the store when it must.
 pub struct Fences {
-    epochs: Arc<dyn Epochs>,
-    log: Arc<dyn Log>,
-    metrics: Metrics,
+    pub(super) epochs: Arc<dyn Epochs>,
+    pub(super) log: Arc<dyn Log>,
+    pub(super) metrics: Metrics,
     known: Mutex<HashMap<Partition, Fence>>,
+    /// The numbers of the newest confirmations (see [`super::ages`]).
+    pub(super) batches: Mutex<HashMap<Partition, u64>>,
+    /// Rings when the message store is found to be older than it was.
+    pub(super) older: Notify,
     turns: Vec<Turn<()>>,
 }
 
@@ -32,6 +37,8 @@ impl Fences {
             log,
             metrics,
             known: Mutex::default(),
+            batches: Mutex::default(),
+            older: Notify::new(),
             turns: (0..TURNS).map(|_| Turn::default()).collect(),
         }
     }
@@ -66,6 +73,20 @@ impl Fences {
         Ok(self.learn(partition, fence))
     }
 
+    /// Whether these fences, as they were seen, still stand; those that do not are read anew.
+    ///
+    /// # Errors
+    /// A store does not answer.
+    pub async fn still_stand(&self, seen: &[(Partition, Epoch)]) -> Result<bool> {
+        if seen.is_empty() || self.epochs.confirm(seen).await? {
+            return Ok(true);
+        }
+        for (partition, _) in seen {
+            self.read(*partition).await?;
+        }
+        Ok(false)
+    }
+
     /// Raises the fence from `seen` by one epoch to `history`, the same one or another, and
     /// answers what stands afterwards: one of many that try at once wins. All senders of a node
     /// meet a new history in the same moment: the first one asks the store, the others wait.
@@ -93,7 +114,7 @@ impl Fences {
         Ok(self.learn(partition, standing))
     }
 
-    fn cached(&self, partition: Partition) -> Option<Fence> {
+    pub(super) fn cached(&self, partition: Partition) -> Option<Fence> {
         self.known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -102,7 +123,7 @@ impl Fences {
     }
 
     /// Notes a fence, unless a higher one is known: answers of the store may cross.
-    fn learn(&self, partition: Partition, fence: Fence) -> Fence {
+    pub(super) fn learn(&self, partition: Partition, fence: Fence) -> Fence {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = known.entry(partition).or_insert_with(|| fence.clone());
         if fence.epoch > entry.epoch {

@@ -3,20 +3,26 @@
 //! marked (dataflow.md, "One append"), and new members' devices are told. A sweeper finishes what a
 //! crash left.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::append::{Appender, Attempt, Placed, Request};
+use super::fences::Fences;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::model::event::{Content, Draft, Fixed};
-use crate::model::position::Position;
+use crate::model::id::Partition;
+use crate::model::position::{Epoch, Position};
 use crate::model::time::Time;
+use crate::store::cards::Cards;
 use crate::store::directory::{Directory, OutboxRow};
 use crate::store::log::Receipt;
 use crate::store::signals::{Signal, Signals};
+use crate::telemetry::Metrics;
+use crate::traces::Traces;
 
 /// How often the sweeper looks.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -30,42 +36,58 @@ const SWEEP_ROWS: u32 = 200;
 /// Appends outbox rows.
 #[derive(Clone)]
 pub struct Outbox {
-    directory: Arc<dyn Directory>,
-    appender: Arc<Appender>,
-    signals: Arc<dyn Signals>,
-    clock: Arc<dyn Clock>,
+    /// What was decided.
+    pub directory: Arc<dyn Directory>,
+    /// The way into the logs.
+    pub appender: Arc<Appender>,
+    /// What may rise in between.
+    pub fences: Arc<Fences>,
+    /// Copies of memberships.
+    pub cards: Arc<dyn Cards>,
+    /// The way to new members' devices.
+    pub signals: Arc<dyn Signals>,
+    /// What tells which rows are due.
+    pub clock: Arc<dyn Clock>,
+    /// Counts what is due.
+    pub metrics: Metrics,
+    /// A trace for each row.
+    pub traces: Traces,
 }
 
 impl Outbox {
-    /// An outbox of this directory.
-    pub fn new(
-        directory: Arc<dyn Directory>,
-        appender: Arc<Appender>,
-        signals: Arc<dyn Signals>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self {
-            directory,
-            appender,
-            signals,
-            clock,
-        }
-    }
-
     /// Appends rows in their order and marks each; answers where they stand.
     ///
     /// # Errors
     /// The log or the directory does not answer. The change is decided all the same, and the
     /// sweeper will finish it.
     pub async fn append(&self, rows: &[OutboxRow]) -> Result<Vec<Receipt>> {
-        let mut receipts = Vec::with_capacity(rows.len());
-        for row in rows {
-            receipts.push(self.append_one(row).await?);
+        loop {
+            let fences = self.fences_of(rows).await?;
+            let mut receipts = Vec::with_capacity(rows.len());
+            for row in rows {
+                receipts.push(self.append_one(row).await?);
+            }
+            // Whoever raised a fence may have looked for events that died before these were
+            // marked, and passed them over (epochs.md rule 4). Appending again is harmless.
+            if self.fences.still_stand(&fences).await? {
+                return Ok(receipts);
+            }
         }
-        Ok(receipts)
     }
 
+    async fn fences_of(&self, rows: &[OutboxRow]) -> Result<Vec<(Partition, Epoch)>> {
+        let partitions: BTreeSet<Partition> =
+            rows.iter().map(|row| row.group.partition()).collect();
+        let mut fences = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            fences.push((partition, self.fences.get(partition).await?.epoch));
+        }
+        Ok(fences)
+    }
+
+    /// In a trace of its own: whoever decided it may be gone.
     async fn append_one(&self, row: &OutboxRow) -> Result<Receipt> {
+        let span = self.traces.entry("outbox row", None);
         let fixed = Fixed {
             client_id: row.id,
             sender: row.actor,
@@ -80,6 +102,7 @@ impl Outbox {
             draft,
             rights: None,
             attempt: Attempt::Unknown,
+            trace: span.trace(),
         };
         let receipt = match self.appender.append(&request).await? {
             Placed::New(receipt) | Placed::Repeat(receipt) => receipt,
@@ -89,8 +112,18 @@ impl Outbox {
                 ));
             }
         };
+        let member = row.content.member();
+        if let Some(user) = member {
+            self.cards.hold(user).await?;
+        }
         self.directory.mark_appended(row.id, receipt.pos).await?;
         self.tell_joined(row, receipt.pos).await;
+        if let Some(user) = member
+            && let Err(error) = self.cards.let_go(user).await
+        {
+            tracing::debug!(%error, "a card stays empty for longer than it must");
+        }
+        span.end();
         Ok(receipt)
     }
 
@@ -119,6 +152,8 @@ impl Outbox {
     async fn sweep_once(&self) -> Result<()> {
         let before = Time::from_millis(self.clock.now().as_millis() - GRACE_MS);
         let rows = self.directory.due(before, SWEEP_ROWS).await?;
+        let due = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        self.metrics.outbox_due.set(due);
         if !rows.is_empty() {
             tracing::info!(rows = rows.len(), "finishing changes that a crash left");
         }

@@ -1,7 +1,6 @@
 //! Opens a group's log under the epoch of its partition's fence (epochs.md rule 4): for a new
 //! group, after a restart of the log, after a loss. For commands and consumers alike.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +8,14 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::fences::Fences;
+use super::mend::{Cut, Mended, Mender};
+use super::totals::own_totals;
 use crate::lifecycle::Tasks;
 use crate::model::epoch::{EpochTable, Row};
 use crate::model::id::{GroupId, UserId};
-use crate::model::position::{Epoch, Position};
+use crate::model::position::{Epoch, Position, Seq};
 use crate::model::time::Time;
+use crate::store::directory::Directory;
 use crate::store::epochs::{Epochs, Fence};
 use crate::store::history::History;
 use crate::store::log::{Log, Open, Opened, Prepared};
@@ -26,9 +28,6 @@ const OPENER_PATIENCE: Duration = Duration::from_millis(1500);
 /// How often an opening by somebody else is looked for.
 const OPENER_POLL: Duration = Duration::from_millis(50);
 
-/// Events read at a time when totals are counted anew.
-const STEP: usize = 256;
-
 /// Groups that this node opens at the same time at most share one of this many turns.
 const TURNS: usize = 64;
 
@@ -37,7 +36,9 @@ pub struct Reopener {
     log: Arc<dyn Log>,
     epochs: Arc<dyn Epochs>,
     history: History,
+    directory: Arc<dyn Directory>,
     fences: Arc<Fences>,
+    mender: Mender,
     metrics: Metrics,
     tasks: Tasks,
     turns: Vec<Arc<Mutex<()>>>,
@@ -47,6 +48,10 @@ pub struct Reopener {
 struct Plan {
     table: EpochTable,
     row: Row,
+    /// Where the log goes on: at the row's start, or above what was stored under it already.
+    start: Seq,
+    /// Messages before that.
+    count: u64,
     at: Time,
     stored: Position,
     own: Option<Vec<(UserId, u64)>>,
@@ -57,6 +62,8 @@ struct Plan {
 struct Found {
     top: Option<Position>,
     remembers: bool,
+    /// The message store is older than the log was told.
+    is_older: bool,
 }
 
 impl Reopener {
@@ -65,8 +72,9 @@ impl Reopener {
         log: Arc<dyn Log>,
         epochs: Arc<dyn Epochs>,
         history: History,
+        directory: Arc<dyn Directory>,
         fences: Arc<Fences>,
-        metrics: Metrics,
+        mender: Mender,
         tasks: Tasks,
     ) -> Self {
         let turns = (0..TURNS).map(|_| Arc::default()).collect();
@@ -74,8 +82,10 @@ impl Reopener {
             log,
             epochs,
             history,
+            directory,
             fences,
-            metrics,
+            metrics: mender.metrics.clone(),
+            mender,
             tasks,
             turns,
         }
@@ -101,6 +111,15 @@ impl Reopener {
             .unwrap_or_else(|aborted| Err(interrupted(aborted)))
     }
 
+    /// As [`Reopener::reopen`], under whatever epoch the fence names now.
+    ///
+    /// # Errors
+    /// As [`Reopener::reopen`].
+    pub async fn look_after(self: &Arc<Self>, group: GroupId) -> Result<()> {
+        let fence = self.fences.get(group.partition()).await?;
+        self.reopen(group, fence.epoch).await
+    }
+
     async fn open_under(&self, group: GroupId, named: Epoch) -> Result<()> {
         loop {
             let fence = self.fences.get(group.partition()).await?;
@@ -119,14 +138,23 @@ impl Reopener {
                 return Ok(true);
             }
             Prepared::StaleEpoch => {
-                self.fences.read(partition).await?;
+                self.fences.catch_up(partition, fence.epoch).await?;
                 return Ok(true);
             }
             Prepared::Ready { top, remembers } if is_open(top, remembers, fence.epoch) => {
                 return Ok(true);
             }
-            Prepared::Ready { top, remembers } => Found { top, remembers },
+            Prepared::Ready { top, remembers } => Found {
+                top,
+                remembers,
+                is_older: false,
+            },
         };
+        let is_older = self.fences.is_older(partition).await?;
+        if self.fences.get(partition).await?.epoch != fence.epoch {
+            return Ok(true);
+        }
+        let found = Found { is_older, ..found };
         let table = self.history.table(group).await?;
         match table.epoch() {
             epoch if epoch > fence.epoch => self.fences.read(partition).await.map(|_| true),
@@ -163,7 +191,12 @@ impl Reopener {
         table: EpochTable,
         found: Found,
     ) -> Result<bool> {
-        let plan = self.plan(group, fence.epoch, table, found).await?;
+        let plan = match found.is_older {
+            true => self.mended(group, fence.epoch, table, found).await?,
+            false => Some(self.plan(group, fence.epoch, table, found).await?),
+        };
+        let Some(plan) = plan else { return Ok(false) };
+        self.promise_again(group, &plan).await?;
         if !self
             .epochs
             .add_row(group, plan.table.last(), plan.row)
@@ -171,22 +204,72 @@ impl Reopener {
         {
             return Ok(false);
         }
+        if !found.is_older && self.fences.confirm(&[group.partition()]).await?.is_empty() {
+            return Ok(false);
+        }
         let opened = self.log.open(Open {
             group,
             history: fence.history.clone(),
             epoch: fence.epoch,
-            start: plan.row.start,
-            count: plan.row.count,
+            start: plan.start,
+            count: plan.count,
             at: plan.at,
             stored: plan.stored,
             own: plan.own,
             expected_top: found.top,
+            table: plan.table.rows().chain([plan.row]).collect(),
         });
         let opened = opened.await? == Opened::Yes;
         if opened {
             self.metrics.groups_reopened.inc();
         }
         Ok(opened)
+    }
+
+    /// Makes the directory's events due again that this opening cuts off. Before the row is added,
+    /// so that no opener can die between the two; [`super::outbox`] sees to what is marked later.
+    async fn promise_again(&self, group: GroupId, plan: &Plan) -> Result<()> {
+        if plan.table.last().is_none() {
+            return Ok(());
+        }
+        let row = Position::new(plan.row.epoch, plan.row.start);
+        let due = self.directory.cut_off(group, row).await?;
+        if due > 0 {
+            tracing::warn!(%group, %row, due, "changes of members were lost: they are appended again");
+        }
+        Ok(())
+    }
+
+    /// Where a log goes on of which the message store had lost some, once it is mended.
+    async fn mended(
+        &self,
+        group: GroupId,
+        epoch: Epoch,
+        table: EpochTable,
+        found: Found,
+    ) -> Result<Option<Plan>> {
+        let mended = self.mender.mend(group, epoch, table, found.top).await?;
+        let Some(Mended { table, end, cut }) = mended else {
+            return Ok(None);
+        };
+        let Some(Cut {
+            row,
+            count,
+            at,
+            own,
+        }) = cut
+        else {
+            return self.plan(group, epoch, table, found).await.map(Some);
+        };
+        Ok(Some(Plan {
+            table,
+            row,
+            start: end + 1,
+            count,
+            at,
+            stored: Position::new(epoch, end),
+            own: Some(own.into_iter().collect()),
+        }))
     }
 
     /// Where the log goes on: after what the store holds without a hole and after what the log
@@ -200,11 +283,8 @@ impl Reopener {
     ) -> Result<Plan> {
         let floor = self.floor(group, &table).await?;
         let stored = self.history.contiguous(group, &table, floor).await?;
-        let kept = found
-            .top
-            .filter(|top| table.is_valid_top(*top))
-            .map_or(0, |top| top.seq);
-        let start = stored.seq.max(kept) + 1;
+        let top = found.top.filter(|top| table.is_valid_top(*top));
+        let start = stored.seq.max(top.map_or(0, |top| top.seq)) + 1;
         let mut row = Row {
             epoch,
             start,
@@ -219,39 +299,24 @@ impl Reopener {
         let last = last.first().filter(|entry| entry.pos.seq + 1 == start);
         row.count = last.map_or(0, |entry| entry.count);
         let at = last.map(|entry| entry.at).unwrap_or_default();
-        let goes_on = found.remembers && kept + 1 == start;
+        // Totals are kept only with the entries that they count.
+        let goes_on = found.remembers && top.is_some_and(|top| top.seq + 1 == start);
         let own = match goes_on {
             true => None,
-            false => Some(self.own_totals(group, &mut with_row, bound).await?),
+            false => {
+                let own = own_totals(&self.history, group, &mut with_row, bound).await?;
+                Some(own.into_iter().collect())
+            }
         };
         Ok(Plan {
             table,
+            start: row.start,
+            count: row.count,
             row,
             at,
             stored,
             own,
         })
-    }
-
-    /// The own total of everyone who sent below `bound`, counted from the history: what a log
-    /// that was lost cannot know.
-    async fn own_totals(
-        &self,
-        group: GroupId,
-        table: &mut EpochTable,
-        bound: Position,
-    ) -> Result<Vec<(UserId, u64)>> {
-        let mut totals = HashMap::new();
-        let mut from = Position::START;
-        while from.seq + 1 < bound.seq {
-            let step = self.history.after(group, table, from, Some(bound), STEP);
-            let step = step.await?;
-            let Some(last) = step.last() else { break };
-            from = last.pos;
-            let counted = step.iter().filter(|entry| entry.kind.is_counted());
-            totals.extend(counted.map(|entry| (entry.sender, entry.sender_count)));
-        }
-        Ok(totals.into_iter().collect())
     }
 
     /// A position up to which everything valid is known to be stored.

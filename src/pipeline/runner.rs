@@ -4,18 +4,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::consumers::Handler;
 use crate::model::id::GroupId;
 use crate::model::position::Position;
+use crate::model::time::Time;
 use crate::store::Result;
 use crate::store::consumers::{ConsumerLog, Delivery};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, show_zero};
 
 /// Events of one batch at most: what the message store takes well in one insert.
 const BATCH_MAX: usize = 1000;
+
+/// From the beginning of one batch to that of the next: what comes meanwhile shares the next one's
+/// round trips. The first event after a pause waits for nothing.
+const PERIOD: Duration = Duration::from_millis(20);
 
 /// Tries of an event on its own before it is buried.
 const TRIES_MAX: u32 = 5;
@@ -23,6 +28,9 @@ const TRIES_MAX: u32 = 5;
 /// The pause after a failure; doubled up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// When nothing came for so long, nothing that failed here is still to be handled here.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// Runs a handler over the logs.
 pub struct Runner {
@@ -34,6 +42,10 @@ pub struct Runner {
 impl Runner {
     /// A runner of `handler` over `log`.
     pub fn new(log: Arc<dyn ConsumerLog>, handler: Arc<dyn Handler>, metrics: Metrics) -> Self {
+        let name = handler.consumer().name();
+        show_zero(&metrics.consumed, name);
+        show_zero(&metrics.consumer_retries, name);
+        show_zero(&metrics.dead_letters, name);
         Self {
             log,
             handler,
@@ -43,27 +55,48 @@ impl Runner {
 
     /// Runs until `stop`; the batch at hand is finished first.
     pub async fn run(self, stop: CancellationToken) {
-        let consumer = self.handler.consumer();
         let mut pause = PAUSE;
-        while let Some(taken) = stop
-            .run_until_cancelled(self.log.take(consumer, BATCH_MAX))
-            .await
-        {
+        self.note_oldest(None);
+        while let Some(taken) = stop.run_until_cancelled(self.take()).await {
+            let next = Instant::now() + PERIOD;
             let done = match taken {
                 Ok(batch) => self.work(&batch).await,
                 Err(error) => Err(error),
             };
             match done {
-                Ok(()) => pause = PAUSE,
+                Ok(()) => {
+                    pause = PAUSE;
+                    self.note_oldest(None);
+                    stop.run_until_cancelled(sleep_until(next)).await;
+                }
                 Err(error) => {
                     self.failed(&error).await;
-                    if stop.run_until_cancelled(sleep(pause)).await.is_none() {
-                        return;
-                    }
+                    stop.run_until_cancelled(sleep(pause)).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
         }
+    }
+
+    async fn take(&self) -> Result<Vec<Delivery>> {
+        let taking = self.log.take(self.handler.consumer(), BATCH_MAX);
+        tokio::pin!(taking);
+        tokio::select! {
+            taken = &mut taking => return taken,
+            () = sleep(IDLE) => self.note_oldest(None),
+        }
+        taking.await
+    }
+
+    /// Says how old the oldest event is that was taken and not handled. After a failure it stays
+    /// as it is: the events come again, here or elsewhere.
+    fn note_oldest(&self, at: Option<Time>) {
+        let oldest = self
+            .metrics
+            .consumer_oldest
+            .with_label_values(&[self.handler.consumer().name()]);
+        let since_1970 = at.map(|at| at.since(Time::default()).as_secs_f64());
+        oldest.set(since_1970.unwrap_or_default());
     }
 
     async fn failed(&self, error: &crate::store::StoreError) {
@@ -81,6 +114,8 @@ impl Runner {
         if batch.is_empty() {
             return Ok(());
         }
+        let readable = batch.iter().filter_map(|one| one.entry.as_ref().ok());
+        self.note_oldest(readable.map(|entry| entry.at).min());
         match self.handler.handle(batch).await {
             Ok(()) => self.ack(batch).await,
             Err(error) if error.is_transient() => Err(error),
@@ -112,7 +147,8 @@ impl Runner {
     async fn bury(&self, letter: &Delivery, error: &crate::store::StoreError) -> Result<()> {
         let consumer = self.handler.consumer().name();
         let (group, pos) = (letter.group, letter.pos);
-        tracing::error!(consumer, %group, %pos, %error, "an event cannot be handled and is put aside");
+        let trace = letter.trace.map(|trace| tracing::field::display(trace.id));
+        tracing::error!(consumer, %group, %pos, trace, %error, "an event cannot be handled and is put aside");
         self.metrics
             .dead_letters
             .with_label_values(&[consumer])

@@ -10,7 +10,7 @@ use super::json::{self, Invalid, Known, Outline};
 use crate::model::client_id::ClientId;
 use crate::model::id::GroupId;
 use crate::model::message::{Body, Mentions};
-use crate::model::position::Position;
+use crate::model::position::{PART_MAX, Position};
 
 /// The longest frame a client may send, in bytes, so that a text of the longest size fits in any
 /// escaping.
@@ -35,6 +35,8 @@ pub enum ClientFrame {
     Pull(Pull),
     /// Chooses what is pushed of some groups.
     Follow(Follow),
+    /// Says that one writes a message.
+    Typing(Typing),
     /// Renews the authorisation of the open socket.
     Token(Token),
 }
@@ -45,8 +47,12 @@ pub enum ClientFrame {
 pub struct Hello {
     #[serde(rename = "type")]
     _type: Known,
-    /// An access token.
-    pub token: String,
+    /// An access token; either this or a ticket is given.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// A ticket of `/v1/auth/ticket`.
+    #[serde(default)]
+    pub ticket: Option<String>,
     /// One tab or one installation of the user; 1 to 64 characters.
     pub device: String,
     /// The last position held of each group; at most [`CURSORS_MAX`].
@@ -145,6 +151,16 @@ pub enum Level {
     None,
 }
 
+/// `{"type":"typing","group":"g_…"}`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Typing {
+    #[serde(rename = "type")]
+    _type: Known,
+    /// Where.
+    pub group: GroupId,
+}
+
 /// `{"type":"token","id":18,"token":"…"}`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -183,6 +199,7 @@ impl ClientFrame {
             Some("read") => json::parse(text).map(Self::Read),
             Some("pull") => json::parse(text).map(Self::Pull),
             Some("follow") => json::parse(text).map(Self::Follow),
+            Some("typing") => json::parse(text).map(Self::Typing),
             Some("token") => json::parse(text).map(Self::Token),
             Some(other) => Err(no_type(format!("there is no frame type `{other}`"))),
             None => Err(no_type("a frame needs a short string `type`".to_owned())),
@@ -194,14 +211,42 @@ impl ClientFrame {
         Ok(frame)
     }
 
+    /// Its `type`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::Send(_) => "send",
+            Self::Read(_) => "read",
+            Self::Pull(_) => "pull",
+            Self::Follow(_) => "follow",
+            Self::Typing(_) => "typing",
+            Self::Token(_) => "token",
+        }
+    }
+
+    /// The request that an answer refers to.
+    const fn id(&self) -> Option<u64> {
+        match self {
+            Self::Hello(_) | Self::Typing(_) => None,
+            Self::Send(send) => Some(send.id),
+            Self::Read(read) => read.id,
+            Self::Pull(pull) => Some(pull.id),
+            Self::Follow(follow) => Some(follow.id),
+            Self::Token(token) => Some(token.id),
+        }
+    }
+
     /// Checks what the types do not say.
     fn validate(&self) -> Result<(), Invalid> {
+        if self.id().is_some_and(|id| id > PART_MAX) {
+            return Err(invalid("id", "must be at most 2^53-1"));
+        }
         match self {
             Self::Hello(hello) => hello.validate(),
             Self::Send(send) => validate_message(&send.body, &send.mentions),
             Self::Pull(pull) => pull.validate(),
             Self::Follow(follow) => at_most("groups", follow.groups.len(), CURSORS_MAX),
-            Self::Read(_) | Self::Token(_) => Ok(()),
+            Self::Read(_) | Self::Typing(_) | Self::Token(_) => Ok(()),
         }
     }
 }
@@ -283,6 +328,9 @@ fn refuse(outline: &Outline, invalid: Invalid) -> Refused {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{Strategy, any, prop_assert, prop_assume, proptest};
+    use proptest::sample::Index;
+
     use super::*;
 
     const GROUP: &str = "g_0190c2f47a5b7c3e8f1d2a4b6c8e0f12";
@@ -336,5 +384,55 @@ mod tests {
         let both =
             format!(r#"{{"type":"pull","id":1,"group":"{GROUP}","after":[1,1],"before":[1,9]}}"#);
         assert!(refused(&both).invalid.detail.contains("exactly one"));
+    }
+
+    /// A good send, of which one byte is replaced, one piece removed or one piece doubled.
+    fn damaged() -> impl Strategy<Value = String> {
+        let good = format!(
+            r#"{{"type":"send","id":12,"group":"{GROUP}","client_id":"{KEY}","body":{{"kind":"text",
+               "text":"\\u5728吗"}},"reply_to":[3,1830],"mentions":["u_{}"],"again":[3,1]}}"#,
+            &GROUP[2..]
+        );
+        let (from, length, byte) = (any::<Index>(), 0..40_usize, any::<u8>());
+        (from, length, byte, 0..3_u8).prop_map(move |(from, length, byte, how)| {
+            let mut bytes = good.clone().into_bytes();
+            let from = from.index(bytes.len());
+            let upto = (from + length).min(bytes.len());
+            match how {
+                0 => bytes[from] = byte,
+                1 => drop(bytes.drain(from..upto)),
+                _ => {
+                    let piece = bytes[from..upto].to_vec();
+                    bytes.splice(from..from, piece);
+                }
+            }
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in ".{0,200}") {
+            drop(ClientFrame::parse(&text));
+        }
+
+        #[test]
+        fn a_damaged_frame_is_refused_with_a_reason_or_is_within_its_bounds(text in damaged()) {
+            match ClientFrame::parse(&text) {
+                Err(refused) => prop_assert!(!refused.invalid.detail.is_empty()),
+                Ok(ClientFrame::Send(send)) => {
+                    prop_assert!(validate_message(&send.body, &send.mentions).is_ok());
+                }
+                Ok(other) => prop_assert!(false, "{text} became {other:?}"),
+            }
+        }
+
+        #[test]
+        fn an_unknown_field_is_always_named(name in "[a-z]{3,12}") {
+            prop_assume!(!["type", "group", "pos", "id"].contains(&&*name));
+            let text = format!(r#"{{"type":"read","group":"{GROUP}","pos":[1,1],"{name}":1}}"#);
+            let refused = ClientFrame::parse(&text).unwrap_err();
+            prop_assert!(refused.invalid.detail.contains(&name), "{refused:?}");
+        }
     }
 }

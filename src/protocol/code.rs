@@ -1,6 +1,7 @@
 //! The error table: name, HTTP status, close code, whether a retry may help, and the public
 //! sentence in Chinese and English (protocol.md, "Error codes").
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 use super::websocket::close::CloseCode;
@@ -111,6 +112,21 @@ pub mod close {
 impl Serialize for ErrorCode {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
+    }
+}
+
+impl JsonSchema for ErrorCode {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ErrorCode".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let names: Vec<_> = Self::ALL.iter().map(|code| code.name()).collect();
+        json_schema!({
+            "description": "A name for what went wrong that clients may rely on.",
+            "type": "string",
+            "enum": names,
+        })
     }
 }
 

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use super::code::ErrorCode;
 use crate::model::epoch::Row;
 use crate::model::event::Entry;
-use crate::model::id::{GroupId, MessageId, SessionId};
+use crate::model::hint::HintKind;
+use crate::model::id::{GroupId, MessageId, SessionId, UserId};
 use crate::model::position::{Epoch, Position, Seq};
 use crate::model::role::Role;
 use crate::model::time::Time;
@@ -82,6 +83,15 @@ pub enum ServerFrame<'a> {
         from: Position,
         /// The last event that was dropped.
         head: Position,
+    },
+    /// Something told in passing.
+    Signal {
+        /// The group.
+        group: GroupId,
+        /// What somebody does.
+        kind: HintKind,
+        /// Who.
+        user: UserId,
     },
     /// Something went wrong.
     Error(ErrorFrame<'a>),
@@ -230,6 +240,12 @@ pub fn events<'a>(group: GroupId, entries: impl IntoIterator<Item = &'a Entry>) 
     write_list(&mut out, entries);
     out.push(b'}');
     out
+}
+
+/// As [`events`], of events that are encoded already, with commas between them.
+pub fn events_of(group: GroupId, list: &[u8]) -> Vec<u8> {
+    let begin = format!(r#"{{"type":"events","group":"{group}","events":["#);
+    [begin.as_bytes(), list, b"]}"].concat()
 }
 
 /// `{"type":"page","id":16,"group":"g_…","events":[…],"more":true}`

@@ -1,6 +1,7 @@
 //! Puts the parts together over the stores: the write path, the consumers, the push path, and
 //! what handlers work with. Starts the tasks that run for as long as the server.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,19 +10,27 @@ use tokio::sync::Barrier;
 use super::StartError;
 use super::stores::Stores;
 use crate::access::Access;
+use crate::access::sessions::Sessions;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::egress::admission::Admission;
 use crate::egress::attach::Attach;
+use crate::egress::hearing::Hearing;
 use crate::egress::heartbeat::Heartbeat;
+use crate::egress::hints::Hints;
 use crate::egress::hub::Hub;
 use crate::egress::nudges::Nudges;
 use crate::egress::overview::Overview;
+use crate::egress::own_groups::OwnGroups;
+use crate::egress::presence::{Keeper, Online};
 use crate::egress::receipts::Receipts;
 use crate::egress::recovery::Recovery;
+use crate::egress::revocations::Revocations;
 use crate::egress::tail::Pusher;
 use crate::ingress::app::{App, Parts};
 use crate::ingress::auth::Auth;
-use crate::ingress::auth::secret::Secret;
+use crate::ingress::auth::rotation::Rotation;
+use crate::ingress::auth::secret::Secrets;
 use crate::ingress::auth::setup::SetupCode;
 use crate::ingress::cursor::Cursors;
 use crate::ingress::limit::Limits;
@@ -31,17 +40,22 @@ use crate::pipeline::commands::accounts::Accounts;
 use crate::pipeline::commands::groups::Groups;
 use crate::pipeline::commands::members::Members;
 use crate::pipeline::commands::messages::Messages;
+use crate::pipeline::commands::profiles::Profiles;
 use crate::pipeline::commands::reads::Reads;
 use crate::pipeline::consumers::Handler;
 use crate::pipeline::consumers::persist::{self, Persist};
 use crate::pipeline::consumers::unread::UnreadTotals;
 use crate::pipeline::fences::Fences;
+use crate::pipeline::mend::Mender;
 use crate::pipeline::outbox::Outbox;
+use crate::pipeline::policy::Policy;
 use crate::pipeline::reopen::Reopener;
+use crate::pipeline::restored::Restored;
 use crate::pipeline::runner::Runner;
 use crate::store::counts::Counts;
 use crate::store::history::History;
 use crate::telemetry::Metrics;
+use crate::traces::Traces;
 
 /// What everything stands on.
 pub(super) struct Base<'a> {
@@ -49,6 +63,7 @@ pub(super) struct Base<'a> {
     pub(super) stores: Stores,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
+    pub(super) traces: Traces,
     pub(super) tasks: &'a Tasks,
 }
 
@@ -65,12 +80,16 @@ struct Pushing {
     hub: Arc<Hub>,
     attach: Attach,
     receipts: Arc<Receipts>,
+    revocations: Revocations,
+    hints: Hints,
+    online: Online,
 }
 
 /// All parts, running.
 pub(super) async fn compose(
     base: &Base<'_>,
-    secret: &Secret,
+    secrets: &Secrets,
+    secret_file: PathBuf,
     setup: SetupCode,
 ) -> Result<App, StartError> {
     let Base {
@@ -78,27 +97,32 @@ pub(super) async fn compose(
         stores,
         clock,
         metrics,
+        traces,
         tasks,
     } = base;
     let reading = reading(base);
-    let appender = writing(base, &reading);
-    let outbox = Outbox::new(
-        stores.directory.clone(),
-        appender.clone(),
-        stores.signals.clone(),
-        clock.clone(),
-    );
+    let (appender, fences, reopener) = writing(base, &reading);
+    let outbox = Outbox {
+        directory: stores.directory.clone(),
+        appender: appender.clone(),
+        fences,
+        cards: stores.cards.clone(),
+        signals: stores.signals.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        traces: traces.clone(),
+    };
     tasks.spawn_vital("outbox", outbox.clone().sweep(tasks.draining().clone()));
-    let pushing = pushing(base, &reading);
+    let pushing = pushing(base, &reading).await?;
     let directory = stores.directory.clone();
-    let auth = Auth::new(
-        &config.auth,
-        secret,
-        setup,
-        directory.clone(),
-        clock.clone(),
-        tasks,
-    );
+    let sessions = pushing.hub.sessions().clone();
+    let auth = Auth::new(&config.auth, secrets, setup, sessions, clock.clone(), tasks);
+    let auth = auth.await?;
+    let limits = Limits::new(&config.limits, config.exempt(), metrics);
+    tasks.spawn_vital("limits", limits.clone().sweep(tasks.draining().clone()));
+    let (tokens, refresh) = (auth.tokens.clone(), auth.refresh.clone());
+    let rotation = Rotation::new(secret_file, secrets.clone(), tokens, refresh);
+    tasks.spawn_vital("secrets", rotation.run(tasks.draining().clone()));
     let Reading {
         history,
         counts,
@@ -124,19 +148,27 @@ pub(super) async fn compose(
         appender,
         history.clone(),
         counts.clone(),
+        Policy::default(),
         clock.clone(),
     );
     let reads = Reads::new(
         stores.unread.clone(),
         stores.signals.clone(),
+        stores.cards.clone(),
         counts.clone(),
+        reopener,
     );
     Ok(Arc::new(Parts {
-        auth: auth.await?,
-        limits: Limits::new(&config.limits),
+        auth,
+        limits,
         origins: config.http.origins.clone(),
-        cursors: Cursors::new(secret.derive("list cursor")),
-        accounts: Accounts::new(directory.clone(), clock.clone(), config.auth.session_days),
+        cursors: Cursors::new(secrets.first.derive("list cursor")),
+        profiles: Profiles::new(stores.accounts.clone(), stores.cards.clone()),
+        accounts: Accounts::new(
+            stores.accounts.clone(),
+            clock.clone(),
+            config.auth.session_days,
+        ),
         groups,
         members,
         messages,
@@ -148,12 +180,18 @@ pub(super) async fn compose(
         hub: pushing.hub,
         attach: pushing.attach,
         receipts: pushing.receipts,
+        hints: pushing.hints,
+        online: pushing.online,
         directory,
+        roster: stores.roster.clone(),
         log: stores.log.clone(),
+        epochs: stores.epochs.clone(),
         clock: clock.clone(),
         body_deadline: Duration::from_secs(config.http.body_s_max),
         metrics: metrics.clone(),
+        traces: traces.clone(),
         tasks: (*tasks).clone(),
+        revocations: pushing.revocations,
     }))
 }
 
@@ -178,31 +216,48 @@ fn reading(base: &Base<'_>) -> Reading {
     }
 }
 
-/// The appender, and the consumers behind it.
-fn writing(base: &Base<'_>, reading: &Reading) -> Arc<Appender> {
+/// The appender with its fences, and the consumers behind it.
+fn writing(base: &Base<'_>, reading: &Reading) -> (Arc<Appender>, Arc<Fences>, Arc<Reopener>) {
     let Stores {
+        directory,
         log,
         consumers,
         epochs,
         messages,
+        dead_letters,
         unread,
+        cards,
         signals,
         ..
     } = base.stores.clone();
     let history = reading.history.clone();
     let metrics = &base.metrics;
     let fences = Arc::new(Fences::new(epochs.clone(), log.clone(), metrics.clone()));
+    let mender = Mender {
+        log: log.clone(),
+        messages: messages.clone(),
+        epochs: epochs.clone(),
+        history: history.clone(),
+        unread: unread.clone(),
+        cards: cards.clone(),
+        metrics: metrics.clone(),
+    };
     let reopener = Arc::new(Reopener::new(
         log.clone(),
         epochs.clone(),
         history.clone(),
+        directory,
         fences.clone(),
-        metrics.clone(),
+        mender.clone(),
         base.tasks.clone(),
     ));
+    let watch = Restored::new(mender, fences.clone(), reopener.clone());
+    base.tasks
+        .spawn_vital("restored", watch.watch(base.tasks.draining().clone()));
     let into = persist::Stores {
         log: log.clone(),
         messages: messages.clone(),
+        dead_letters: dead_letters.clone(),
         epochs,
         signals: signals.clone(),
         history: history.clone(),
@@ -210,8 +265,18 @@ fn writing(base: &Base<'_>, reading: &Reading) -> Arc<Appender> {
         reopener: reopener.clone(),
     };
     let handlers: [Arc<dyn Handler>; 2] = [
-        Arc::new(Persist::new(into, base.clock.clone(), metrics.clone())),
-        Arc::new(UnreadTotals::new(unread, messages.clone())),
+        Arc::new(Persist::new(
+            into,
+            base.clock.clone(),
+            metrics.clone(),
+            base.traces.clone(),
+        )),
+        Arc::new(UnreadTotals::new(
+            unread,
+            dead_letters,
+            cards,
+            base.clock.clone(),
+        )),
     ];
     let all_done = Arc::new(Barrier::new(handlers.len()));
     for handler in handlers {
@@ -227,21 +292,28 @@ fn writing(base: &Base<'_>, reading: &Reading) -> Arc<Appender> {
             }
         });
     }
-    Arc::new(Appender::new(
+    let appender = Appender::new(
         log,
         messages,
         history,
-        fences,
-        reopener,
+        fences.clone(),
+        reopener.clone(),
         metrics.clone(),
-    ))
+        base.traces.clone(),
+    );
+    let appender = Arc::new(appender);
+    let draining = base.tasks.draining().clone();
+    base.tasks
+        .spawn_vital("unsettled", appender.unsettled().sweep(draining));
+    (appender, fences, reopener)
 }
 
-fn pushing(base: &Base<'_>, reading: &Reading) -> Pushing {
+async fn pushing(base: &Base<'_>, reading: &Reading) -> Result<Pushing, StartError> {
     let Stores {
         directory,
+        accounts,
+        cards,
         log,
-        epochs,
         signals,
         ..
     } = base.stores.clone();
@@ -256,19 +328,38 @@ fn pushing(base: &Base<'_>, reading: &Reading) -> Pushing {
     let hub = Arc::new(Hub::new(
         options,
         counts.clone(),
-        epochs,
+        history.clone(),
         base.metrics.clone(),
+        Sessions::default(),
     ));
+    let revocations = Revocations {
+        accounts,
+        sessions: hub.sessions().clone(),
+        hub: hub.clone(),
+    };
+    // Nobody is let in before the ends of sessions are known.
+    revocations.look().await?;
+    let watch = revocations.clone().run(draining.clone());
+    tasks.spawn_vital("revocations", watch);
+    let (hints, online) = passing(base, &hub);
     let recovery = Recovery::new(hub.clone(), history.clone());
+    let admission = Admission::new(&hub.options, base.metrics.clone());
+    let own_groups = OwnGroups::new(
+        hub.clone(),
+        directory.clone(),
+        cards,
+        counts.clone(),
+        admission,
+    );
     let attach = Attach::new(
         hub.clone(),
         recovery,
         directory.clone(),
-        counts.clone(),
+        own_groups,
         overview.clone(),
     );
-    let receipts = Arc::new(Receipts::new(log.clone()));
-    let pusher = Pusher::new(hub.clone(), history.clone());
+    let receipts = Arc::new(Receipts::new(log.clone(), base.metrics.clone()));
+    let pusher = Pusher::new(hub.clone(), history.clone(), base.clock.clone());
     tasks.spawn_vital("tail", pusher.run(log, draining.clone()));
     tasks.spawn_vital("receipts", receipts.clone().sweep(draining.clone()));
     let told = receipts.clone().listen(signals.listen(), draining.clone());
@@ -284,9 +375,31 @@ fn pushing(base: &Base<'_>, reading: &Reading) -> Pushing {
         directory,
     };
     tasks.spawn_vital("nudges", nudges.run(signals.listen(), draining.clone()));
-    Pushing {
+    Ok(Pushing {
         hub,
         attach,
         receipts,
-    }
+        revocations,
+        hints,
+        online,
+    })
+}
+
+/// What is told in passing: who types, comes and goes.
+fn passing(base: &Base<'_>, hub: &Arc<Hub>) -> (Hints, Online) {
+    let (tasks, draining) = (base.tasks, base.tasks.draining());
+    let (directory, presence) = (&base.stores.directory, &base.stores.presence);
+    let (hints, outgoing) = Hints::new(presence.clone(), base.metrics.clone());
+    tasks.spawn_vital("hints out", outgoing.run(draining.clone()));
+    let hearing = Hearing::new(hub.clone()).run(presence.hints(), draining.clone());
+    tasks.spawn_vital("hints in", hearing);
+    let keeper = Keeper::new(
+        hub.clone(),
+        presence.clone(),
+        directory.clone(),
+        hints.clone(),
+    );
+    tasks.spawn_vital("presence", keeper.run(draining.clone()));
+    let online = Online::new(hub.clone(), presence.clone(), directory.clone());
+    (hints, online)
 }

@@ -16,6 +16,7 @@ use super::Result;
 use crate::model::event::Entry;
 use crate::model::id::GroupId;
 use crate::model::position::Position;
+use crate::model::trace::Trace;
 
 /// A consumer of the logs, by its place in what the product does. Each is a Redis consumer group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,6 +38,20 @@ impl Consumer {
             Self::Unread => "unread",
         }
     }
+
+    /// The consumer with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|one| one.name() == name)
+    }
+}
+
+/// What stands where an event should, and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Why, in words.
+    pub reason: String,
+    /// What is there, as [`Delivery::payload`] tells it; empty if nothing is.
+    pub payload: Vec<u8>,
 }
 
 /// One event, or what is there in its place.
@@ -46,14 +61,24 @@ pub struct Delivery {
     pub group: GroupId,
     /// Where it stands.
     pub pos: Position,
-    /// The event, or why it cannot be read.
-    pub entry: std::result::Result<Entry, String>,
+    /// The event, or what is there instead.
+    pub entry: std::result::Result<Entry, Unreadable>,
+    /// What its append belonged to, if the log kept that.
+    pub trace: Option<Trace>,
 }
 
 impl Delivery {
-    /// What is known of the event, to be kept with a dead letter; empty if nothing is.
-    pub fn payload(&self) -> &[u8] {
-        self.entry.as_ref().map_or(&[], |entry| &entry.fixed)
+    /// All that is known of the event, to be kept with a dead letter: the event as it goes over
+    /// the wire ([`Entry::write_json`]), so that [`Entry::read_json`] makes the same one of it.
+    pub fn payload(&self) -> Vec<u8> {
+        match &self.entry {
+            Ok(entry) => {
+                let mut json = Vec::new();
+                entry.write_json(&mut json);
+                json
+            }
+            Err(unreadable) => unreadable.payload.clone(),
+        }
     }
 }
 

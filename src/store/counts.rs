@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
-use super::Result;
+use super::cards::{Card, CardGroup};
 use super::history::History;
 use super::log::{Head, Log};
 use super::messages::Messages;
 use super::unread::{Cursor, DurableHead, Unread};
+use super::{Result, StoreError};
 use crate::model::epoch::EpochTable;
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
@@ -28,6 +29,28 @@ pub struct Count {
     pub unread: u64,
     /// Mentions by others above that.
     pub mentions: u64,
+}
+
+/// What a count is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The count.
+    pub count: Count,
+    /// The read mark, at a valid position; `None` before the `joined` event was handled.
+    pub mark: Option<ReadMark>,
+    /// Where the mentions stand.
+    pub mentions: Vec<Position>,
+}
+
+/// What is known of a place that someone wants to mark as read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marked {
+    /// The mark there, or at the last valid position below a dead one.
+    At(ReadMark),
+    /// There is no event at this position.
+    Nowhere,
+    /// The log holds less than it did, or than is stored: open it again, then ask again.
+    LogWentBack,
 }
 
 /// Reads counts.
@@ -104,55 +127,94 @@ impl Counts {
     /// # Errors
     /// A store does not answer.
     pub async fn of(&self, user: UserId, groups: &[GroupId]) -> Result<Vec<Count>> {
+        let standings = self.standings(user, groups).await?;
+        Ok(standings
+            .into_iter()
+            .map(|standing| standing.count)
+            .collect())
+    }
+
+    /// As [`Counts::of`], with what the counts are made of.
+    ///
+    /// # Errors
+    /// A store does not answer.
+    pub async fn standings(&self, user: UserId, groups: &[GroupId]) -> Result<Vec<Standing>> {
         let (heads, cursors) = tokio::try_join!(
             self.heads(groups, Some(user)),
             self.unread.cursors(user, groups)
         )?;
-        let mut counts = Vec::with_capacity(groups.len());
+        let mut standings = Vec::with_capacity(groups.len());
         for ((group, (head, live_own)), cursor) in groups.iter().zip(heads).zip(&cursors) {
-            counts.push(self.count(user, *group, head, live_own, cursor).await?);
+            standings.push(self.standing(user, *group, head, live_own, cursor).await?);
         }
-        let above: Vec<_> = groups
-            .iter()
-            .copied()
-            .zip(counts.iter().map(|c| c.read))
-            .collect();
+        let above = standings.iter().map(|standing| standing.count.read);
+        let above: Vec<_> = groups.iter().copied().zip(above).collect();
         let mentions = self.unread.mentions(user, &above).await?;
-        for (count, mentions) in counts.iter_mut().zip(mentions) {
-            count.mentions = mentions;
+        let found = standings.iter_mut().zip(groups).zip(mentions);
+        for ((standing, group), mut mentions) in found {
+            let newest = standing.count.head.pos.epoch;
+            if mentions.iter().any(|at| at.epoch < newest) {
+                let table = self.history.table(*group).await?;
+                mentions.retain(|at| table.is_valid(*at));
+            }
+            standing.count.mentions = mentions.len() as u64;
+            standing.mentions = mentions;
         }
-        Ok(counts)
+        Ok(standings)
     }
 
-    async fn count(
+    /// The counts of a card's groups, in their order, by the live logs alone; `None` if the card
+    /// or the logs do not say all: a change of rights since, a mark or an own total that was lost.
+    ///
+    /// # Errors
+    /// The log does not answer.
+    pub async fn by_card(&self, card: &Card, tables: &[EpochTable]) -> Result<Option<Vec<Count>>> {
+        let groups: Vec<GroupId> = card.groups.iter().map(|group| group.group).collect();
+        let heads = self.log.heads(&groups, Some(card.user.id)).await?;
+        let counts = card.groups.iter().zip(heads).zip(tables);
+        Ok(counts
+            .map(|((group, head), table)| by_card(group, head?, table))
+            .collect())
+    }
+
+    async fn standing(
         &self,
         user: UserId,
         group: GroupId,
         head: Head,
         live_own: Option<u64>,
         cursor: &Cursor,
-    ) -> Result<Count> {
+    ) -> Result<Standing> {
         // Before the `joined` event was handled everything known is read.
         let Some(mut read) = cursor.read else {
-            return Ok(Count {
+            let count = Count {
                 head,
                 read: head.pos,
                 ..Count::default()
+            };
+            return Ok(Standing {
+                count,
+                mark: None,
+                mentions: Vec::new(),
             });
         };
-        let own = live_own.unwrap_or(cursor.own.1).max(cursor.own.1);
         if read.pos.epoch < head.pos.epoch {
-            read = self.valid_mark(user, group, read, own).await?;
+            read = self.valid_mark(user, group, read, cursor.own).await?;
         }
         let now = Totals {
             count: head.count,
-            own,
+            own: live_own.unwrap_or(cursor.own.1),
         };
-        Ok(Count {
+        let count = Count {
             head,
             read: read.pos,
             unread: unread(now, read.totals),
             mentions: 0,
+        };
+        Ok(Standing {
+            count,
+            mark: Some(read),
+            mentions: Vec::new(),
         })
     }
 
@@ -162,32 +224,27 @@ impl Counts {
         user: UserId,
         group: GroupId,
         mark: ReadMark,
-        own: u64,
+        handled: (Position, u64),
     ) -> Result<ReadMark> {
         let table = self.history.table(group).await?;
         let Some((seq, count)) = table.count_at_cut(mark.pos) else {
             return Ok(mark);
         };
         let pos = Position::new(mark.pos.epoch, seq);
-        let own = self.own_at(user, group, &table, pos, own).await?;
+        let own = self.own_at(user, group, &table, pos, handled).await?;
+        let own = own.ok_or_else(went_back)?;
         Ok(ReadMark {
             pos,
             totals: Totals { count, own },
         })
     }
 
-    /// The mark for having read up to `pos`; `None` if there is no event. A dead
-    /// position is read as the last valid one below it. Reading up to what the live log still
-    /// holds, as clients nearly always do, asks the log alone.
+    /// The mark for having read up to `pos`. Reading up to what the live log still holds, as clients
+    /// nearly always do, asks the log alone.
     ///
     /// # Errors
     /// A store does not answer.
-    pub async fn mark_at(
-        &self,
-        user: UserId,
-        group: GroupId,
-        pos: Position,
-    ) -> Result<Option<ReadMark>> {
+    pub async fn mark_at(&self, user: UserId, group: GroupId, pos: Position) -> Result<Marked> {
         let (head, own) = self
             .heads(&[group], Some(user))
             .await?
@@ -198,7 +255,7 @@ impl Counts {
             && let Some(own) = own
             && let Some(mark) = self.live_mark(user, group, pos, (head, own)).await?
         {
-            return Ok(Some(mark));
+            return Ok(Marked::At(mark));
         }
         self.history_mark(user, group, pos).await
     }
@@ -228,7 +285,11 @@ impl Counts {
         }
         let after = Position::new(pos.epoch, pos.seq - 1);
         let live = self.log.range(group, after, Some(head.pos), behind).await?;
-        let Some((at, above)) = live.split_first().filter(|(at, _)| at.pos == pos) else {
+        // A log that came back with less meanwhile no longer reaches up to the head.
+        let Some((at, above)) = live
+            .split_first()
+            .filter(|(at, above)| at.pos == pos && above.last().is_some_and(|e| e.pos == head.pos))
+        else {
             return Ok(None);
         };
         let own = above
@@ -245,19 +306,14 @@ impl Counts {
     }
 
     /// The mark at any position, from the history.
-    async fn history_mark(
-        &self,
-        user: UserId,
-        group: GroupId,
-        pos: Position,
-    ) -> Result<Option<ReadMark>> {
+    async fn history_mark(&self, user: UserId, group: GroupId, pos: Position) -> Result<Marked> {
         let mut table = self.history.table(group).await?;
         if pos.epoch > table.epoch() {
-            return Ok(None);
+            return Ok(Marked::Nowhere);
         }
         let at = table.clamp(pos);
         if at.seq == 0 {
-            return Ok(Some(ReadMark::default()));
+            return Ok(Marked::At(ReadMark::default()));
         }
         // Below the next place of its own epoch: below that of a newer one the log's end comes
         // first, which may be far above.
@@ -267,55 +323,56 @@ impl Counts {
             .before(group, &mut table, Some(bound), 1)
             .await?;
         let Some(entry) = found.first().filter(|entry| entry.pos.seq == at.seq) else {
-            return Ok(None);
+            return Ok(Marked::Nowhere);
         };
         let own = if entry.sender == user {
-            entry.sender_count
+            Some(entry.sender_count)
         } else {
-            let now = self.own_now(user, group).await?;
-            self.own_at(user, group, &table, entry.pos, now).await?
+            let cursors = self.unread.cursors(user, &[group]).await?;
+            let handled = cursors.first().copied().unwrap_or_default().own;
+            self.own_at(user, group, &table, entry.pos, handled).await?
+        };
+        let Some(own) = own else {
+            return Ok(Marked::LogWentBack);
         };
         let totals = Totals {
             count: entry.count,
             own,
         };
-        Ok(Some(ReadMark {
+        Ok(Marked::At(ReadMark {
             pos: entry.pos,
             totals,
         }))
     }
 
-    /// The user's own messages so far.
-    async fn own_now(&self, user: UserId, group: GroupId) -> Result<u64> {
-        let groups = [group];
-        let (heads, cursors) = tokio::try_join!(
-            self.heads(&groups, Some(user)),
-            self.unread.cursors(user, &groups)
-        )?;
-        let live = heads.first().and_then(|(_, own)| *own).unwrap_or(0);
-        Ok(live.max(cursors.first().map_or(0, |cursor| cursor.own.1)))
-    }
-
     /// The user's own messages up to `pos`: one less than the first above it counts, or all of
-    /// them if there is none above.
+    /// them if there is none above; `None` if the log went back below `pos`. `handled` is the last
+    /// that was handled; a log may have lost it.
+    ///
+    /// The head is read first: what it says is stored can be asked of the store, and what it does
+    /// not is still in the log, or by then in the store too. Asked in another order, a message that
+    /// is stored between the two questions answers neither.
     async fn own_at(
         &self,
         user: UserId,
         group: GroupId,
         table: &EpochTable,
         pos: Position,
-        now: u64,
-    ) -> Result<u64> {
-        let far = Position::new(table.epoch(), crate::model::position::PART_MAX);
-        let stored = self.messages.sent_between(group, user, pos, far).await?;
-        let stored = stored.into_iter().find(|(at, _)| table.is_valid(*at));
+        handled: (Position, u64),
+    ) -> Result<Option<u64>> {
+        let heads = self.heads(&[group], Some(user)).await?;
+        let (head, live) = heads.into_iter().next().unwrap_or_default();
+        let stored = self.messages.sent_between(group, user, pos, head.stored);
+        let stored = stored
+            .await?
+            .into_iter()
+            .find(|(at, _)| table.is_valid(*at));
         if let Some((_, count)) = stored {
-            return Ok(count.saturating_sub(1));
+            return Ok(Some(count.saturating_sub(1)));
         }
-        let head = self.head(group).await?;
         let mut table = table.clone();
         let mut from = pos.max(head.stored);
-        while from < head.pos {
+        while from.seq < head.pos.seq {
             let step = self
                 .history
                 .after(group, &mut table, from, Some(head.pos), 256)
@@ -324,12 +381,69 @@ impl Counts {
                 .iter()
                 .find(|e| e.sender == user && e.kind.is_counted());
             if let Some(entry) = own {
-                return Ok(entry.sender_count.saturating_sub(1));
+                return Ok(Some(entry.sender_count.saturating_sub(1)));
             }
-            let Some(last) = step.last() else { break };
+            let Some(last) = step.last() else {
+                return Ok(None);
+            };
             from = last.pos;
         }
-        Ok(now)
+        if let Some(total) = live {
+            return Ok((head.pos.seq >= pos.seq).then_some(total));
+        }
+        let (at, total) = handled;
+        let is_below = at.seq <= pos.seq && table.is_valid(at);
+        let known = if is_below {
+            (at, total)
+        } else {
+            Default::default()
+        };
+        self.own_below(user, group, &table, pos, known)
+            .await
+            .map(Some)
+    }
+
+    /// The user's own messages up to `pos`, of which those up to a position are known: what handles
+    /// them may lag behind the store.
+    async fn own_below(
+        &self,
+        user: UserId,
+        group: GroupId,
+        table: &EpochTable,
+        pos: Position,
+        (at, total): (Position, u64),
+    ) -> Result<u64> {
+        let between = self.messages.sent_between(group, user, at, pos).await?;
+        let last = between.into_iter().rfind(|(at, _)| table.is_valid(*at));
+        Ok(last.map_or(total, |(_, own)| own))
+    }
+}
+
+/// A card's count; `None` if it cannot be relied on.
+fn by_card(group: &CardGroup, live: (Head, Option<u64>), table: &EpochTable) -> Option<Count> {
+    let (head, own) = live;
+    let is_dead = table.count_at_cut(group.mark.pos).is_some();
+    let knows = table.epoch() >= group.mark.pos.epoch.max(head.pos.epoch);
+    if head.rights > group.rights || is_dead || !knows {
+        return None;
+    }
+    let now = Totals {
+        count: head.count,
+        own: own?,
+    };
+    Some(Count {
+        head,
+        read: group.mark.pos,
+        unread: unread(now, group.mark.totals),
+        mentions: group.mentions.len() as u64,
+    })
+}
+
+/// The log lost what its head told of.
+fn went_back() -> StoreError {
+    StoreError::Unavailable {
+        store: "log",
+        source: "it went back while totals were counted".into(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! People, merchants, groups and members: the truth about who may do what.
+//! People, merchants, groups and members: the truth about who may do what. Passwords and log-ins
+//! are in [`super::accounts`].
 //!
 //! Promises, each a case in `tests/it/contract/directory.rs`:
 //! - A change of membership and its outbox rows are one transaction.
@@ -13,66 +14,12 @@ use super::Result;
 use crate::model::client_id::ClientId;
 use crate::model::event::Content;
 use crate::model::group::{Group, Member, Membership};
-use crate::model::id::{GroupId, MerchantId, SessionId, UserId};
+use crate::model::id::{GroupId, MerchantId, UserId};
 use crate::model::merchant::Merchant;
 use crate::model::position::Position;
 use crate::model::role::Role;
 use crate::model::time::Time;
 use crate::model::user::User;
-
-/// An account to be made.
-#[derive(Debug, Clone)]
-pub struct NewUser {
-    /// The account and its names.
-    pub user: User,
-    /// The password's Argon2id hash in PHC form.
-    pub password_hash: String,
-    /// When.
-    pub at: Time,
-    /// The merchant to found if this is the first account of all; the account becomes its owner.
-    pub first_merchant: (MerchantId, String),
-    /// Whether a first account is refused: it must prove the setup code first.
-    pub refuse_first: bool,
-}
-
-/// What became of a registration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Registered {
-    /// The account exists.
-    Yes,
-    /// The account exists, is the first one, and owns this merchant.
-    First(Merchant),
-    /// The name is taken.
-    NameTaken,
-    /// It would be the first account, and that was to be refused. Nothing was written.
-    FirstRefused,
-}
-
-/// What a log-in is checked against.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The account.
-    pub user: User,
-    /// The password's hash in PHC form.
-    pub password_hash: String,
-}
-
-/// A log-in of one user on one device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
-    /// The session.
-    pub id: SessionId,
-    /// Whose.
-    pub user: UserId,
-    /// The device's name, at most 64 characters; empty if none was given.
-    pub device: String,
-    /// How often its refresh token was renewed. A token carries the number it was made under.
-    pub generation: i64,
-    /// When the number last rose.
-    pub refreshed_at: Time,
-    /// When the session ends for want of renewal.
-    pub expires_at: Time,
-}
 
 /// A promise that an event will be appended: one row of the outbox. Its id is the event's
 /// `client_id`.
@@ -122,29 +69,13 @@ pub enum Changed {
     RoleMoved,
     /// The group would be left without an owner. Nothing was written.
     LastOwner,
+    /// The group would have more members than it may. Nothing was written.
+    Full,
 }
 
 /// The truth about people and groups.
 #[async_trait]
 pub trait Directory: Send + Sync {
-    /// Makes an account; the first of all also founds its merchant, in the same transaction.
-    ///
-    /// # Errors
-    /// `Unavailable`: it may exist.
-    async fn register(&self, new: NewUser) -> Result<Registered>;
-
-    /// Whether there is no account yet.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    async fn is_empty(&self) -> Result<bool>;
-
-    /// What a log-in under this account name is checked against.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    async fn credentials(&self, name: &str) -> Result<Option<Credentials>>;
-
     /// The accounts with these ids, in no order; unknown ones are left out. At most 500.
     ///
     /// # Errors
@@ -162,37 +93,6 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// `Unavailable`.
     async fn merchants_of(&self, user: UserId) -> Result<Vec<Merchant>>;
-
-    /// Begins a session.
-    ///
-    /// # Errors
-    /// `Unavailable`: it may have begun.
-    async fn begin_session(&self, session: &Session) -> Result<()>;
-
-    /// A session that was not ended.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    async fn session(&self, id: SessionId) -> Result<Option<Session>>;
-
-    /// Counts a renewal: the generation rises from exactly `from` by one. Answers whether this
-    /// call did it.
-    ///
-    /// # Errors
-    /// `Unavailable`: it may have risen.
-    async fn renew_session(
-        &self,
-        id: SessionId,
-        from: i64,
-        at: Time,
-        expires_at: Time,
-    ) -> Result<bool>;
-
-    /// Ends a session; an ended or unknown one changes nothing.
-    ///
-    /// # Errors
-    /// `Unavailable`: it may have ended.
-    async fn end_session(&self, id: SessionId) -> Result<()>;
 
     /// Makes a group; the rows are the `joined` events, the creator's first.
     ///
@@ -230,7 +130,8 @@ pub trait Directory: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Member>>;
 
-    /// Makes people members; those who are already stay as they are and make no row.
+    /// Makes people members; those who are already stay as they are and make no row. The group has
+    /// `most` members afterwards at most, those included whose `joined` event is on its way.
     ///
     /// # Errors
     /// `Unavailable`: they may be, and then the rows come from [`Directory::due`].
@@ -240,6 +141,7 @@ pub trait Directory: Send + Sync {
         actor: UserId,
         users: &[UserId],
         role: Role,
+        most: u64,
         at: Time,
     ) -> Result<Changed>;
 
@@ -288,6 +190,14 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// `Unavailable`: note it again.
     async fn mark_appended(&self, row: ClientId, pos: Position) -> Result<()>;
+
+    /// Rows of the group that were marked at a position which `row` cuts off, of a lower epoch
+    /// and at or above its seq, are due again: those events never happened (epochs.md rule 4). A
+    /// `joined` row's member stays one, and moves when the row is marked anew. Answers how many.
+    ///
+    /// # Errors
+    /// `Unavailable`: say it again.
+    async fn cut_off(&self, group: GroupId, row: Position) -> Result<u64>;
 
     /// Rows decided before `before` and not marked yet, oldest first, at most `limit`.
     ///

@@ -25,6 +25,28 @@ pub struct Fence {
     pub history: HistoryId,
 }
 
+/// A fence with the number of its newest stamp.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stamped {
+    /// The fence; `None` before the partition's first.
+    pub fence: Option<Fence>,
+    /// The number, 0 before the first stamp; `None` in a store that does not number.
+    pub batch: Option<u64>,
+}
+
+/// A stamp on a fence: the number that is expected becomes another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Whose fence.
+    pub partition: Partition,
+    /// The epoch that the fence must have.
+    pub epoch: Epoch,
+    /// The number that must stand.
+    pub from: u64,
+    /// The number that stands afterwards.
+    pub to: u64,
+}
+
 /// Fences of partitions and epoch tables of groups.
 #[async_trait]
 pub trait Epochs: Send + Sync {
@@ -49,6 +71,20 @@ pub trait Epochs: Send + Sync {
     /// # Errors
     /// `Unavailable`: nothing may be concluded; say nothing of `stored`.
     async fn confirm(&self, fences: &[(Partition, Epoch)]) -> Result<bool>;
+
+    /// As [`Epochs::confirm`], and where the store numbers, each number must be the expected one
+    /// and becomes the next. A store that was put back to an older state cannot be of the number
+    /// that it once confirmed (epochs.md rule 11). Where this answers no, some may be stamped.
+    ///
+    /// # Errors
+    /// `Unavailable`: some may be stamped.
+    async fn stamp(&self, stamps: &[Stamp]) -> Result<bool>;
+
+    /// The fences of these partitions with their numbers, in their order.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn stamped(&self, partitions: &[Partition]) -> Result<Vec<Stamped>>;
 
     /// The tables of `groups`, in their order; an empty one for a group never opened.
     ///

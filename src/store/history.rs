@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Result;
 use super::epochs::Epochs;
-use super::log::Log;
+use super::log::{Head, Log};
 use super::messages::Messages;
 use crate::model::epoch::EpochTable;
 use crate::model::event::Entry;
@@ -45,6 +45,30 @@ impl History {
         Ok(tables.pop().unwrap_or_default())
     }
 
+    /// The epoch tables of groups whose heads were read before, in their order: no older than the
+    /// heads. A live log that keeps its table is asked first.
+    ///
+    /// # Errors
+    /// A store does not answer.
+    pub async fn tables(&self, groups: &[GroupId], heads: &[Head]) -> Result<Vec<EpochTable>> {
+        let kept = self.log.tables(groups).await?;
+        let knows = |table: &EpochTable, head: &Head| table.epoch() >= head.pos.epoch.max(1);
+        let kept: Vec<_> = kept
+            .into_iter()
+            .zip(heads)
+            .map(|(table, head)| table.filter(|table| knows(table, head)))
+            .collect();
+        let lacking = groups.iter().zip(&kept).filter(|(_, kept)| kept.is_none());
+        let lacking: Vec<GroupId> = lacking.map(|(group, _)| *group).collect();
+        let asked = match lacking.is_empty() {
+            true => Vec::new(),
+            false => self.epochs.tables(&lacking).await?,
+        };
+        let mut asked = asked.into_iter();
+        let tables = kept.into_iter().map(|kept| kept.or_else(|| asked.next()));
+        Ok(tables.map(Option::unwrap_or_default).collect())
+    }
+
     /// Up to `limit` valid events above `after`, up to `upto` if given, ascending and dense from
     /// `after.seq + 1`. `table` is replaced by a newer one if an entry needs it.
     ///
@@ -59,27 +83,22 @@ impl History {
         limit: usize,
     ) -> Result<Vec<Entry>> {
         let mut found = Run::above(after.seq);
-        let asked = limit.min(STEP);
-        let live = self.log.range(group, after, upto, asked).await?;
-        self.refresh(group, table, &live).await?;
-        let live_starts = live
-            .iter()
-            .find(|entry| table.is_valid(entry.pos))
-            .map(|e| e.pos.seq);
-        if live_starts != Some(after.seq + 1) {
-            self.fill(group, table, &mut found, after, upto, limit)
-                .await?;
-        }
-        // Fewer than asked for means that the live log has no more.
-        let mut whole = live.len() < asked;
-        found.extend(live, table, limit);
-        while !whole && found.entries.len() < limit {
+        while found.entries.len() < limit {
             let from = found.last().unwrap_or(after);
-            let asked = (limit - found.entries.len()).min(STEP);
-            let more = self.log.range(group, from, upto, asked).await?;
-            whole = more.len() < asked;
-            self.refresh(group, table, &more).await?;
-            if !found.extend(more, table, limit) {
+            let had = found.entries.len();
+            let asked = (limit - had).min(STEP);
+            let live = self.log.range(group, from, upto, asked).await?;
+            self.refresh(group, table, &live).await?;
+            // A live log begins above what was trimmed, and has a gap where one that came back with
+            // less was opened behind what is stored.
+            if !found.is_continued_by(&live, table) {
+                self.fill(group, table, &mut found, from, upto, limit)
+                    .await?;
+            }
+            // Fewer than asked for means that the live log has no more.
+            let is_last = live.len() < asked;
+            let is_taken_whole = found.extend(live, table, limit);
+            if found.entries.len() == had || (is_last && is_taken_whole) {
                 break;
             }
         }
@@ -235,16 +254,29 @@ impl Run {
         self.entries.last().map(|entry| entry.pos)
     }
 
-    /// Takes what continues the run, up to `limit` in all; answers whether anything did.
+    fn next(&self) -> Seq {
+        self.last().map_or(self.below, |pos| pos.seq) + 1
+    }
+
+    /// Whether the first valid one of `more` is the next.
+    fn is_continued_by(&self, more: &[Entry], table: &EpochTable) -> bool {
+        let first = more.iter().find(|entry| table.is_valid(entry.pos));
+        first.is_some_and(|entry| entry.pos.seq == self.next())
+    }
+
+    /// Takes what continues the run, up to `limit` in all; answers whether nothing valid above it
+    /// was left out.
     fn extend(&mut self, more: Vec<Entry>, table: &EpochTable, limit: usize) -> bool {
-        let had = self.entries.len();
-        for entry in more {
-            let next = self.last().map_or(self.below, |pos| pos.seq) + 1;
-            if self.entries.len() < limit && entry.pos.seq == next && table.is_valid(entry.pos) {
+        let mut is_taken_whole = true;
+        for entry in more.into_iter().filter(|entry| table.is_valid(entry.pos)) {
+            let next = self.next();
+            if self.entries.len() < limit && entry.pos.seq == next {
                 self.entries.push(entry);
+            } else {
+                is_taken_whole &= entry.pos.seq < next;
             }
         }
-        self.entries.len() > had
+        is_taken_whole
     }
 }
 

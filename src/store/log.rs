@@ -14,11 +14,14 @@
 use async_trait::async_trait;
 
 use super::Result;
+use super::witness::Witness;
 use crate::model::client_id::ClientId;
+use crate::model::epoch::EpochTable;
 use crate::model::event::{Draft, Entry};
 use crate::model::id::{GroupId, MessageId, Partition, UserId};
 use crate::model::position::{Epoch, Position, Seq};
 use crate::model::time::Time;
+use crate::model::trace::Trace;
 
 /// Which copy of the log served: Redis' `master_replid`. It changes with a restart and with a
 /// promotion (epochs.md, "Words"). At most 64 bytes.
@@ -69,6 +72,9 @@ pub struct Append {
     /// A remembered position that is known to be dead: if it is still what is remembered, it
     /// counts as a miss, so that `on_miss` decides, and an append replaces it.
     pub replace: Option<Position>,
+    /// What it belongs to: kept with the entry for whoever handles it, if the log has a place
+    /// for it, and never part of the event.
+    pub trace: Option<Trace>,
 }
 
 /// Where an append stands.
@@ -105,6 +111,8 @@ pub enum Outcome {
     NotOpen,
     /// Rights changed at this position, after the permit was made: ask the directory again.
     RightsChanged(Position),
+    /// The log has no room until the consumers have caught up: come back later.
+    Full,
     /// The `client_id` is not in the memory: ask the message store, then append with
     /// [`OnMiss::Append`].
     AskStore,
@@ -150,6 +158,8 @@ pub struct Open {
     pub own: Option<Vec<(UserId, u64)>>,
     /// The last id as [`Log::prepare`] answered it; another one refuses the opening.
     pub expected_top: Option<Position>,
+    /// The group's epoch table with the row of this opening.
+    pub table: EpochTable,
 }
 
 /// The answer to [`Log::open`].
@@ -164,7 +174,7 @@ pub enum Opened {
 
 /// A group's live log: append, read, open.
 #[async_trait]
-pub trait Log: Send + Sync {
+pub trait Log: Witness + Send + Sync {
     /// Appends one event, or says why not.
     ///
     /// # Errors
@@ -177,6 +187,13 @@ pub trait Log: Send + Sync {
     /// # Errors
     /// `Unavailable`.
     async fn history(&self, partition: Partition) -> Result<HistoryId>;
+
+    /// The epoch tables of `groups` as of their openings, in their order; `None` where the log does
+    /// not keep them. Asked after [`Log::heads`], a table knows the epoch of the head.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn tables(&self, groups: &[GroupId]) -> Result<Vec<Option<EpochTable>>>;
 
     /// The heads of `groups`, in their order; `None` for a group without a live log. With
     /// `member`, each with that member's own total (O), if the log remembers it.

@@ -34,6 +34,14 @@ pub trait Messages: Send + Sync {
     /// `Unavailable`: some may be kept; insert them all again.
     async fn insert(&self, entries: &[(GroupId, Entry)]) -> Result<Vec<Inserted>>;
 
+    /// Keeps an entry as [`Messages::insert`] does, but a placeholder
+    /// ([`Kind::Lost`](crate::model::event::Kind::Lost)) at its position gives way to it. Readers
+    /// see the one or the other.
+    ///
+    /// # Errors
+    /// `Unavailable`: it is perhaps kept; restore it again.
+    async fn restore(&self, group: GroupId, entry: &Entry) -> Result<Inserted>;
+
     /// Entries with `after < pos`, and `pos ≤ upto` if given, ascending, at most `limit`.
     ///
     /// # Errors
@@ -94,19 +102,4 @@ pub trait Messages: Send + Sync {
         after: Position,
         upto: Position,
     ) -> Result<Vec<(Position, u64)>>;
-
-    /// Keeps a dead letter: an event that `consumer_name` could not handle, with what is known
-    /// of it (`payload`, empty if nothing) and why. Survives what a kept event survives; keeping
-    /// the same letter again changes nothing.
-    ///
-    /// # Errors
-    /// `Unavailable`: it was perhaps not kept; keep it again before the event is acknowledged.
-    async fn keep_dead_letter(
-        &self,
-        consumer_name: &str,
-        group: GroupId,
-        pos: Position,
-        payload: &[u8],
-        reason: &str,
-    ) -> Result<()>;
 }

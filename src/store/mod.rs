@@ -4,27 +4,39 @@
 //! | trait | keeps | embedded | production |
 //! | --- | --- | --- | --- |
 //! | [`log::Log`], [`log::Tail`] | the groups' live logs | SQLite | Redis Streams |
+//! | [`witness::Witness`] | what the log was told of the message store | nothing: it is one file | Redis |
 //! | [`consumers::ConsumerLog`] | who has handled what of the logs | SQLite | Redis consumer groups |
 //! | [`epochs::Epochs`] | fences and epoch tables | SQLite | MongoDB |
 //! | [`messages::Messages`] | the history | SQLite | MongoDB |
+//! | [`dead_letters::DeadLetters`] | events that could not be handled | SQLite | MongoDB |
 //! | [`unread::Unread`] | read marks, own totals, mentions | SQLite | MongoDB |
+//! | [`accounts::Accounts`] | passwords, log-ins, their ends | SQLite | PostgreSQL |
 //! | [`directory::Directory`] | people, merchants, groups, members | SQLite | PostgreSQL |
+//! | [`cards::Cards`] | what a socket needs that comes back | nothing: it is one file | Redis |
 //! | [`signals::Signals`] | what is not worth keeping | this process | Redis Pub/Sub |
+//! | [`presence::Presence`] | who is here, for now | this process | Redis |
 //!
 //! What SQLite and PostgreSQL have in common is written once, in [`relational`].
 //!
 //! To add a backend: a folder that implements the traits it can, one arm in `server.rs`, and one
 //! line for each trait in `tests/it/contract/`. The contract suites run unchanged.
 
+pub mod accounts;
+pub mod cards;
 pub mod consumers;
 pub mod counts;
+pub mod dead_letters;
 pub mod directory;
 pub mod epochs;
+pub mod finding; // what operators are told of a store
 pub mod history;
 pub mod log;
 pub mod messages;
+pub mod presence;
+pub mod roster;
 pub mod signals;
 pub mod unread;
+pub mod witness;
 
 pub mod embedded;
 pub mod mongo;

@@ -81,12 +81,16 @@ pub trait Unread: Send + Sync {
     /// `Unavailable`: it may have moved; move it again.
     async fn mark_read(&self, user: UserId, group: GroupId, mark: ReadMark) -> Result<ReadMark>;
 
-    /// How often `user` is mentioned above the given position of each group, own mentions left
-    /// out, in the order of `groups`.
+    /// Where `user` is mentioned above the given position of each group, own mentions left out, in
+    /// the order of `groups`.
     ///
     /// # Errors
     /// `Unavailable`.
-    async fn mentions(&self, user: UserId, groups: &[(GroupId, Position)]) -> Result<Vec<u64>>;
+    async fn mentions(
+        &self,
+        user: UserId,
+        groups: &[(GroupId, Position)],
+    ) -> Result<Vec<Vec<Position>>>;
 
     /// Durable heads, in the order of `groups`.
     ///

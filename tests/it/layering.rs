@@ -18,6 +18,7 @@ const PIPELINE: &[&str] = &[
     "clock",
     "lifecycle",
     "telemetry",
+    "traces",
 ];
 const INGRESS: &[&str] = &[
     "model",
@@ -30,6 +31,7 @@ const INGRESS: &[&str] = &[
     "clock",
     "lifecycle",
     "telemetry",
+    "traces",
 ];
 const CONFIG: &[&str] = &[
     "access",
@@ -38,6 +40,7 @@ const CONFIG: &[&str] = &[
     "ingress",
     "store",
     "telemetry",
+    "traces",
 ];
 const EVERYTHING: &[&str] = &[
     "model",
@@ -54,6 +57,7 @@ const EVERYTHING: &[&str] = &[
     "clock",
     "lifecycle",
     "telemetry",
+    "traces",
 ];
 
 /// What each folder of `src` may import of the others.
@@ -63,6 +67,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &["model"]),
     ("lifecycle", &[]),
     ("telemetry", &[]),
+    ("traces", &["model", "clock", "telemetry"]),
     ("protocol", PROTOCOL),
     ("store", STORE),
     ("error", ERROR),
@@ -89,8 +94,14 @@ const STAYS: &[(&str, &[&str])] = &[
     ),
     ("jsonwebtoken::", &["ingress/auth"]),
     ("argon2::", &["ingress/auth"]),
+    ("governor::", &["ingress/limit", "egress/admission.rs"]),
+    ("rustls::", &["ingress", "cli/load", "traces"]),
+    ("opentelemetry::", &["traces", "traces.rs"]),
+    ("opentelemetry_sdk::", &["traces", "traces.rs"]),
     ("prometheus::", &["telemetry.rs"]),
     ("clap::", &["cli"]),
+    ("rustix::", &["cli/doctor"]),
+    ("x509_parser::", &["ingress"]),
     ("tokio::spawn", &["lifecycle.rs"]),
     ("task::spawn", &["lifecycle.rs"]),
     ("thread::spawn", &["lifecycle.rs"]),

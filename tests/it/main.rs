@@ -1,4 +1,5 @@
-//! The one integration binary: layering, wire, contracts of the stores, flows of the product.
+//! The one integration binary: layering, wire, contracts of the stores, parts over stores
+//! that hang, flows of the product.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,9 +12,11 @@
 mod contract;
 #[macro_use]
 mod support;
+mod documents;
 mod embedded;
 mod flow;
 mod layering;
 mod mongo;
+mod parts;
 mod redis;
 mod wire;

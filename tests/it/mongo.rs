@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use mongodb::Client;
 use mongodb::bson::doc;
+use qunliu::model::id::Partition;
 use qunliu::store::StoreError;
+use qunliu::store::epochs::{Fence, Stamp};
 use qunliu::store::mongo::connect::{MongoStores, Options};
 
 use crate::support::mongo::Place;
@@ -114,4 +116,49 @@ async fn a_server_that_never_answers_is_unavailable_within_the_deadlines() {
     let error = refusal(&format!("mongodb://{address}/"), &HASTY).await;
     assert!(error.is_transient(), "{error:?}");
     assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_fence_is_stamped_only_over_the_number_and_epoch_that_stand() {
+    let Some(place) = Place::new() else { return };
+    let (url, options) = (place.url(), Options::default());
+    let epochs = MongoStores::connect(&url, &options).await.unwrap().epochs;
+    let (one, other) = (Partition(1), Partition(2));
+    let fence = Fence {
+        epoch: 3,
+        history: "h".to_owned(),
+    };
+    for partition in [one, other] {
+        epochs.raise(partition, None, &fence).await.unwrap();
+    }
+    let stamp = |partition, epoch, from, to| Stamp {
+        partition,
+        epoch,
+        from,
+        to,
+    };
+    let numbers = async || {
+        let stamped = epochs.stamped(&[one, other, Partition(9)]).await.unwrap();
+        let numbers: Vec<_> = stamped.iter().map(|of| of.batch.unwrap()).collect();
+        assert_eq!(
+            (&stamped[0].fence, &stamped[2].fence),
+            (&Some(fence.clone()), &None)
+        );
+        numbers
+    };
+    assert_eq!(numbers().await, [0, 0, 0]);
+    let both = [stamp(one, 3, 0, 1), stamp(other, 3, 0, 1)];
+    assert!(epochs.stamp(&both).await.unwrap());
+    assert!(!epochs.stamp(&both).await.unwrap(), "the number moved on");
+    assert!(
+        !epochs.stamp(&[stamp(one, 2, 1, 2)]).await.unwrap(),
+        "another epoch"
+    );
+    assert!(epochs.stamp(&[stamp(one, 3, 1, 2)]).await.unwrap());
+    assert!(
+        epochs.stamp(&[stamp(one, 3, 2, 2)]).await.unwrap(),
+        "the same again"
+    );
+    assert!(epochs.confirm(&[(one, 3)]).await.unwrap());
+    assert_eq!(numbers().await, [2, 1, 0], "a confirmation does not number");
 }

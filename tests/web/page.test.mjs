@@ -65,6 +65,25 @@ test("what one sends the other sees at once, and the reverse", async () => {
   await sees(meimei, "在的，您说");
 });
 
+test("each sees who of the group is here", async () => {
+  for (const page of [lilei, meimei]) {
+    const online = page.getByTestId("online").filter({ hasText: "2 人在线" });
+    await online.filter({ hasText: LI_LEI.display }).filter({ hasText: HAN_MEIMEI.display }).waitFor();
+  }
+});
+
+test("what one writes shows at the other as typing, until it is sent", async () => {
+  const typing = lilei.getByTestId("typing");
+  const shown = typing.filter({ hasText: `${HAN_MEIMEI.display} 正在输入` }).waitFor();
+  // For longer than the pace: she has sent something a moment ago.
+  await meimei.getByTestId("composer").pressSequentially("两份牛肉面多少钱？", { delay: 600 });
+  await shown;
+  assert.equal(await meimei.getByTestId("typing").textContent(), "", "nobody is told of oneself");
+  await send(meimei, "两份牛肉面多少钱");
+  await sees(lilei, "两份牛肉面多少钱");
+  assert.equal(await typing.textContent(), "");
+});
+
 test("one's own message ends as stored", async () => {
   await message(meimei, "在吗").and(meimei.locator("[data-receipt=stored]")).waitFor();
   await message(lilei, "在的，您说").and(lilei.locator("[data-receipt=stored]")).waitFor();

@@ -7,6 +7,7 @@ import { test } from "node:test";
 
 const { Feed } = await load("feed.js");
 const { Outbox } = await load("outbox.js");
+const { Passing } = await load("passing.js");
 
 // The page's modules carry no package.json that calls them modules; a data URL does.
 async function load(name) {
@@ -145,4 +146,44 @@ test("what is not settled survives a reload, without the positions that only the
   const next = new Outbox(JSON.parse(saved), () => {});
   assert.equal(next.entries[0].accepted, null);
   assert.deepEqual(due(next, 0)[0].again, [1, 10]);
+});
+
+test("who writes is shown for six seconds, or until the message comes", () => {
+  const it = new Passing("me", "g");
+  it.hear({ kind: "typing", user: "a" }, 0);
+  it.hear({ kind: "typing", user: "b" }, 1_000);
+  assert.deepEqual(it.typists(5_999), ["a", "b"]);
+  assert.deepEqual(it.typists(6_000), ["b"]);
+  it.applied([{ kind: "message", sender: "b" }]);
+  assert.deepEqual(it.typists(6_000), []);
+});
+
+test("who came or went while it was asked who is here is not forgotten", () => {
+  const it = new Passing("me", "g");
+  assert.equal(it.mustAsk(0), true);
+  assert.equal(it.mustAsk(1), false);
+  it.hear({ kind: "online", user: "b" }, 1);
+  it.hear({ kind: "offline", user: "a" }, 2);
+  it.answered(["a", "c"]);
+  assert.deepEqual([...it.online], ["me", "c", "b"]);
+  it.applied([{ kind: "removed", user: "c" }]);
+  assert.deepEqual([...it.online], ["me", "b"]);
+});
+
+test("who is here is asked for anew now and then, and on every new link", () => {
+  const it = new Passing("me", "g");
+  assert.equal(it.mustAsk(0), true);
+  assert.equal(it.mustAsk(59_999), false);
+  assert.equal(it.mustAsk(60_000), true);
+  it.linkIsNew();
+  assert.equal(it.mustAsk(60_001), true);
+  it.answered(null);
+  it.hear({ kind: "online", user: "a" }, 0);
+  assert.equal(it.online, null, "a group in which nothing is told");
+  assert.equal(new Passing("me").mustAsk(0), false, "no group is open");
+});
+
+test("the own typing is told every four seconds at most", () => {
+  const it = new Passing("me", "g");
+  assert.deepEqual([0, 3_999, 4_000, 4_001].map((now) => it.mustTell(now)), [true, false, true, false]);
 });

@@ -55,6 +55,7 @@ pub struct Findings {
     counts: BTreeMap<Flaw, u64>,
     witnesses: Vec<String>,
     undelivered: u64,
+    lost: u64,
 }
 
 impl Findings {
@@ -78,6 +79,11 @@ impl Findings {
         self.undelivered
     }
 
+    /// Messages that are shown as lost, where that may be.
+    pub const fn lost(&self) -> u64 {
+        self.lost
+    }
+
     fn add(&mut self, flaw: Flaw, witness: impl FnOnce() -> String) {
         let count = self.counts.entry(flaw).or_default();
         *count += 1;
@@ -96,6 +102,9 @@ pub struct Case<'a> {
     pub records: &'a [Record],
     /// What each node says.
     pub testimonies: &'a [Testimony],
+    /// A store was put back to an older state: what is stored may be shown as lost, and what is left
+    /// may stand at the same seq in a newer epoch.
+    pub may_lose: bool,
 }
 
 /// The messages of one log or feed: number → where it stands.
@@ -143,6 +152,9 @@ fn check_group(
     let kept = |fate: &Fate| !matches!(fate, Fate::Refused(_) | Fate::Open);
     let wanted = fates.iter().filter(|(k, fate)| of_group(**k) && kept(fate));
     let mut wanted: BTreeSet<usize> = wanted.map(|(k, _)| *k).collect();
+    if case.may_lose {
+        forgive(first, group, &mut wanted, findings);
+    }
     for testimony in case.testimonies {
         let place = format!("the log of group {group} on {}", testimony.node);
         let log = testimony
@@ -158,6 +170,18 @@ fn check_group(
     wanted.extend(reference.keys());
     for user in case.scene.plan.members(group) {
         check_feed(case, group, *user, &wanted, &reference, findings);
+    }
+}
+
+/// No longer wants what is nowhere, as far as the log shows as many places as lost.
+fn forgive(first: &Testimony, group: usize, wanted: &mut BTreeSet<usize>, findings: &mut Findings) {
+    let log = first.logs.get(group).map(Vec::as_slice).unwrap_or_default();
+    let lost = log.iter().filter(|seen| seen.what == What::Lost).count();
+    let reference = reference(first, group);
+    let gone = wanted.iter().filter(|k| !reference.contains_key(k)).count();
+    if gone <= lost {
+        wanted.retain(|k| reference.contains_key(k));
+        findings.lost += gone as u64;
     }
 }
 
@@ -208,7 +232,7 @@ fn places(events: &[Seen], place: &str, findings: &mut Findings) -> Places {
             What::Strange(text) => {
                 findings.add(Flaw::Foreign, || format!("{pos} in {place} says {text:?}"));
             }
-            What::Notice => {}
+            What::Notice | What::Lost => {}
         }
     }
     places
@@ -273,6 +297,8 @@ fn check_receipts(case: &Case<'_>, fates: &BTreeMap<usize, &Fate>, findings: &mu
         let group = case.scene.plan.sayings().get(*k).map(|saying| saying.group);
         let there = group.and_then(|group| logs.get(group)?.get(k)).copied();
         match (fate, there) {
+            (Fate::Stored(pos), Some(there))
+                if case.may_lose && pos.seq == there.seq && pos.epoch < there.epoch => {}
             (Fate::Stored(pos), Some(there)) if *pos != there => findings
                 .add(Flaw::Receipt, || {
                     format!("message {k} was stored at {pos} and stands at {there}")
@@ -318,7 +344,8 @@ fn check_counts(case: &Case<'_>, testimony: &Testimony, findings: &mut Findings)
         let told = testimony.counts.get(user).unwrap_or(&none);
         let recount = recount(case.scene, testimony, user, record);
         for (group, count) in &recount {
-            check_count(testimony, user, *group, *count, told, findings);
+            let cursor = record.cursors.get(group).copied().unwrap_or_default();
+            check_count(testimony, (user, cursor), (*group, *count), told, findings);
         }
         let total: u64 = recount.values().sum();
         if told.total != total {
@@ -332,9 +359,8 @@ fn check_counts(case: &Case<'_>, testimony: &Testimony, findings: &mut Findings)
 
 fn check_count(
     testimony: &Testimony,
-    user: usize,
-    group: usize,
-    count: u64,
+    (user, cursor): (usize, Position),
+    (group, count): (usize, u64),
     told: &Counts,
     findings: &mut Findings,
 ) {
@@ -343,7 +369,10 @@ fn check_count(
         let said = counts.get(&group).copied().unwrap_or(0);
         if said != count {
             findings.add(Flaw::Unread, || {
-                format!("user {user} has {count} in group {group}, {from} of {node} says {said}")
+                format!(
+                    "user {user} has {count} above {cursor} in group {group}, {from} of {node} \
+                     says {said}"
+                )
             });
         }
     }
@@ -378,6 +407,6 @@ fn is_of_others(scene: &Scene, user: usize, seen: &Seen) -> bool {
             .get(*k)
             .is_some_and(|s| s.sender != user),
         What::Strange(_) => true,
-        What::Notice => false,
+        What::Notice | What::Lost => false,
     }
 }

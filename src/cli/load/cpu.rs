@@ -1,26 +1,30 @@
-//! CPU time of the server's process, all of its threads together.
+//! CPU time of the server's process, of all threads that it has or had.
 
 use std::time::Duration;
 
 use super::setup::Impossible;
 
-/// CPU time used so far (proc(5), the first number of each task's `schedstat`: nanoseconds).
+/// The kernel's unit in `/proc/PID/stat` (`USER_HZ`), the same on every Linux.
+const TICK: Duration = Duration::from_millis(10);
+
+/// CPU time used so far, to 10 ms. Threads that ended count too, which the sum over those that
+/// are still there would lose: a pool's threads come and go.
 ///
 /// # Errors
 /// There is no such process.
 pub fn used(pid: u32) -> Result<Duration, Impossible> {
-    let path = format!("/proc/{pid}/task");
-    let unreadable = |source| Impossible::File {
-        path: path.clone(),
-        source,
-    };
-    let tasks = std::fs::read_dir(&path).map_err(unreadable)?;
-    // A thread may end while it is looked at.
-    let nanos = tasks.filter_map(|task| {
-        let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    Ok(Duration::from_nanos(nanos.sum()))
+    let path = format!("/proc/{pid}/stat");
+    let text = std::fs::read_to_string(&path);
+    let text = text.map_err(|source| Impossible::File { path, source })?;
+    Ok(TICK * ticks(&text))
+}
+
+/// User and system time: fields 14 and 15 of proc(5). The second is a name in parentheses, which
+/// may hold spaces.
+fn ticks(stat: &str) -> u32 {
+    let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let times = behind_name.split_whitespace().skip(11).take(2);
+    times.filter_map(|field| field.parse::<u32>().ok()).sum()
 }
 
 /// The row of the report: what one delivery cost.
@@ -28,4 +32,16 @@ pub fn row(used: Duration, delivered: u64) -> String {
     let each = used / u32::try_from(delivered.max(1)).unwrap_or(u32::MAX);
     let micros = each.as_secs_f64() * 1e6;
     format!("| server CPU per delivery | {micros:.2} us |\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_of_a_process_with_a_strange_name_are_read() {
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 100 0 0 0 250 75 3 4 20 0 1 0 9 1 1";
+        assert_eq!(ticks(stat), 325);
+        assert_eq!(ticks("nonsense"), 0);
+    }
 }

@@ -7,7 +7,7 @@
 //! In reading order:
 //!
 //! - [`text`], [`random`], [`plan`]: what will be said, by whom, where and when
-//! - [`rest`], [`setup`]: the calls, and everyone and everything a run needs
+//! - [`dial`], [`rest`], [`setup`]: streams, the calls, and everyone and everything a run needs
 //! - [`wire`], [`client`]: the frames, and one client as a pure state machine
 //! - [`socket`], [`record`], [`meter`]: driving it, what it saw, what all count together
 //! - [`evidence`], [`check`], [`report`]: what the server says, the verdict, the tables
@@ -19,6 +19,7 @@
 pub mod text;
 pub mod random;
 pub mod plan;
+pub mod dial;
 pub mod rest;
 pub mod setup;
 pub mod wire;
@@ -40,6 +41,8 @@ use std::process::ExitCode;
 
 use setup::Impossible;
 
+use crate::model::causes::full_text;
+
 /// The exit code of a run that found a flaw.
 const FLAWED: u8 = 1;
 /// The exit code of a run that could not be made.
@@ -48,9 +51,12 @@ const IMPOSSIBLE: u8 = 2;
 /// Replay real text as many chat clients against a running server, and audit what came of it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// A node of the server, as `http://127.0.0.1:8080`; more than once spreads the clients.
+    /// A node of the server, as `http://127.0.0.1:8080` or `https://…`; more than once spreads the clients.
     #[arg(long, required = true)]
     pub url: Vec<String>,
+    /// For `https://`: a PEM file with the authorities that are trusted.
+    #[arg(long)]
+    pub ca: Option<PathBuf>,
     /// Clients, one account and one socket each.
     #[arg(long, default_value_t = 200)]
     pub users: usize,
@@ -81,6 +87,13 @@ pub struct Args {
     /// How long to wait for what is still on its way after the last message, in seconds.
     #[arg(long, default_value_t = 30)]
     pub settle: u64,
+    /// Nobody says how far they read: what is left is sending and delivering.
+    #[arg(long)]
+    pub no_reads: bool,
+    /// A store is put back to an older state meanwhile: what is shown as lost is not missing, and
+    /// what is left may stand at the same seq in a newer epoch.
+    #[arg(long)]
+    pub may_lose: bool,
     /// Write the counts to standard error while the run goes on, twenty lines a second.
     #[arg(long)]
     pub trace: bool,
@@ -118,5 +131,5 @@ pub async fn run(args: Args) -> ExitCode {
     reason = "a command line tool tells its errors there"
 )]
 fn complain(impossible: &Impossible) {
-    eprintln!("the run was impossible: {impossible}");
+    eprintln!("the run was impossible: {}", full_text(impossible));
 }

@@ -30,6 +30,8 @@ pub enum What {
     Strange(Box<str>),
     /// No message.
     Notice,
+    /// What stands in for an event that is lost.
+    Lost,
 }
 
 /// What became of a message, as its sender knows it.
@@ -102,6 +104,9 @@ impl Scene {
     }
 
     fn what(&self, group: usize, event: &Event) -> What {
+        if event.kind == "lost" {
+            return What::Lost;
+        }
         if event.kind != "message" {
             return What::Notice;
         }

@@ -21,6 +21,7 @@ pub fn tables(meter: &Meter, findings: &Findings) -> String {
         ("wrong receipts", findings.count(Flaw::Receipt)),
         ("wrong unread", findings.count(Flaw::Unread)),
         ("protocol faults", findings.count(Flaw::Protocol)),
+        ("shown as lost", findings.lost()),
         ("again", meter.again.get()),
         ("reconnects", meter.reconnects.get()),
         ("told to go away", meter.goaways.get()),

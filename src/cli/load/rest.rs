@@ -1,20 +1,28 @@
 //! The REST calls of a run, with their own types of the answers: only the fields it needs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio_rustls::rustls::ClientConfig;
 
+use super::dial::{self, Stream};
 use super::wire::Event;
 use crate::model::id::{GroupId, UserId};
 
 /// How long one call may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a call that was told to wait is tried.
+/// How long an unused connection is kept: less than servers and proxies keep one (ours
+/// `http.head_s_max`, 30 s), for a request that meets the other side's close has no answer.
+const UNUSED_MAX: Duration = Duration::from_secs(5);
+/// How often a call that was told to wait, or a broken one that changes nothing, is tried.
 const TRIES: u32 = 60;
+/// The shortest wait between two tries.
+const WAIT_MIN: Duration = Duration::from_millis(100);
 /// The longest wait between two tries.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -36,7 +44,7 @@ pub enum RestError {
         detail: String,
     },
     /// No answer, or none that can be read.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Broken {
         /// What was called.
         path: String,
@@ -57,6 +65,7 @@ impl RestError {
 pub struct Node {
     http: reqwest::Client,
     base: String,
+    tls: Arc<ClientConfig>,
 }
 
 /// The answer to register and log in.
@@ -136,24 +145,39 @@ struct ProblemField {
 }
 
 impl Node {
-    /// The node at `base`, as `http://127.0.0.1:8080`.
+    /// The node at `base`, as `http://127.0.0.1:8080`, or `https://…` of somebody `tls` trusts.
     ///
     /// # Errors
     /// No HTTP client could be made.
-    pub fn new(base: &str) -> Result<Self, reqwest::Error> {
+    pub fn new(base: &str, tls: &ClientConfig) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .timeout(TIMEOUT)
+            .pool_idle_timeout(UNUSED_MAX)
             .no_proxy()
+            .tls_backend_preconfigured(tls.clone())
             .build()?;
         Ok(Self {
             http,
             base: base.trim_end_matches('/').to_owned(),
+            tls: Arc::new(tls.clone()),
         })
     }
 
-    /// `host:port` of the node, for a socket; `None` unless the URL is plain HTTP.
+    /// A stream to the node.
+    ///
+    /// # Errors
+    /// It is not there, or is not who it says.
+    pub async fn dial(&self) -> std::io::Result<Stream> {
+        let tls = Some(&self.tls).filter(|_| self.base.starts_with("https:"));
+        dial::connect(&self.address().unwrap_or_default(), tls).await
+    }
+
+    /// `host:port` of the node, for a socket; `None` unless the URL is one of HTTP.
     pub fn address(&self) -> Option<String> {
-        let rest = self.base.strip_prefix("http://")?;
+        let (rest, port) = match self.base.strip_prefix("http://") {
+            Some(rest) => (rest, 80),
+            None => (self.base.strip_prefix("https://")?, 443),
+        };
         let host = rest.split('/').next()?;
         let has_port = host
             .rsplit_once(':')
@@ -161,7 +185,7 @@ impl Node {
         Some(if has_port {
             host.to_owned()
         } else {
-            format!("{host}:80")
+            format!("{host}:{port}")
         })
     }
 
@@ -259,7 +283,7 @@ impl Node {
         Ok(groups)
     }
 
-    /// One call; one that was told to wait is tried again.
+    /// One call; one that was told to wait is tried again, as is a question whose connection broke.
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -273,20 +297,22 @@ impl Node {
         };
         let mut tries = 1;
         loop {
-            let answer = self
-                .send(&method, path, token, body.as_ref())
-                .await
-                .map_err(broken)?;
-            let status = answer.status();
-            if status.is_success() {
-                return answer.json().await.map_err(broken);
-            }
-            let waits = matches!(status.as_u16(), 429 | 503);
-            if !waits || tries >= TRIES {
-                return Err(refusal(path, answer).await);
-            }
+            let is_last = tries >= TRIES;
+            let pause = match self.send(&method, path, token, body.as_ref()).await {
+                Ok(answer) if answer.status().is_success() => {
+                    return answer.json().await.map_err(broken);
+                }
+                Ok(answer) if is_last || !tells_to_wait(&answer) => {
+                    return Err(refusal(path, answer).await);
+                }
+                Ok(answer) => retry_after(&answer),
+                Err(error) if is_last || error.is_timeout() || !method.is_safe() => {
+                    return Err(broken(error));
+                }
+                Err(_) => WAIT_MIN,
+            };
             tries += 1;
-            tokio::time::sleep(retry_after(&answer)).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -310,6 +336,10 @@ impl Node {
     }
 }
 
+fn tells_to_wait(answer: &reqwest::Response) -> bool {
+    matches!(answer.status().as_u16(), 429 | 503)
+}
+
 /// What `Retry-After` asks for, in seconds, within bounds.
 fn retry_after(answer: &reqwest::Response) -> Duration {
     let header = answer
@@ -317,7 +347,7 @@ fn retry_after(answer: &reqwest::Response) -> Duration {
         .get("retry-after")
         .and_then(|value| value.to_str().ok());
     let seconds = header.and_then(|text| text.parse().ok()).unwrap_or(1);
-    Duration::from_secs(seconds).clamp(Duration::from_millis(100), WAIT_MAX)
+    Duration::from_secs(seconds).clamp(WAIT_MIN, WAIT_MAX)
 }
 
 async fn refusal(path: &str, answer: reqwest::Response) -> RestError {
@@ -338,11 +368,16 @@ async fn refusal(path: &str, answer: reqwest::Response) -> RestError {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::model::causes::full_text;
 
     #[test]
-    fn only_a_plain_http_url_has_an_address() {
-        let address = |url| Node::new(url).unwrap().address();
+    fn only_a_url_that_can_be_dialled_has_an_address() {
+        let nobody = dial::trust(None).unwrap();
+        let address = |url| Node::new(url, &nobody).unwrap().address();
         assert_eq!(
             address("http://127.0.0.1:18080/").as_deref(),
             Some("127.0.0.1:18080")
@@ -352,6 +387,48 @@ mod tests {
             Some("chat.example:80")
         );
         assert_eq!(address("http://[::1]:9").as_deref(), Some("[::1]:9"));
-        assert_eq!(address("https://chat.example"), None);
+        assert_eq!(
+            address("https://chat.example").as_deref(),
+            Some("chat.example:443")
+        );
+        assert_eq!(address("ftp://chat.example"), None);
+    }
+
+    /// A server that hangs up on the first `broken` calls, and answers the next.
+    async fn hangs_up(broken: usize) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            for call in 0..=broken {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = [0; 1024];
+                assert!(stream.read(&mut head).await.unwrap() > 0);
+                if call == broken {
+                    let body = r#"{"unread":7,"groups":{}}"#;
+                    let length = body.len();
+                    let answer =
+                        format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        base
+    }
+
+    #[tokio::test]
+    async fn a_question_whose_connection_breaks_is_asked_again() {
+        let nobody = dial::trust(None).unwrap();
+        let node = Node::new(&hangs_up(2).await, &nobody).unwrap();
+        assert_eq!(node.unread("token").await.unwrap().unread, 7);
+    }
+
+    #[tokio::test]
+    async fn a_change_whose_connection_breaks_is_not_and_says_why() {
+        let nobody = dial::trust(None).unwrap();
+        let node = Node::new(&hangs_up(1).await, &nobody).unwrap();
+        let error = node.register("小王", "password", None).await.unwrap_err();
+        let text = full_text(&error);
+        assert!(text.starts_with("/v1/"), "{text}");
+        assert!(text.contains("connection closed before"), "{text}");
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Args;
 use super::check::{self, Case, Findings};
 use super::cpu;
+use super::dial;
 use super::evidence::{self, Testimony};
 use super::idle::{self, Memory, SOCKETS_PER_USER};
 use super::meter::Meter;
@@ -62,6 +63,7 @@ pub(super) async fn load(args: &Args) -> Result<bool, Impossible> {
         scene,
         meter: Meter::default(),
         nodes: cast.nodes.clone(),
+        is_reading: !args.no_reads,
         origin: Instant::now(),
         start: started,
         stop: CancellationToken::new(),
@@ -90,7 +92,7 @@ pub(super) async fn load(args: &Args) -> Result<bool, Impossible> {
         .collect();
     tasks.stop(STOP_TIMEOUT, std::future::pending()).await;
     connected?;
-    let is_clean = audit(&run, &cast, ends).await?;
+    let is_clean = audit(&run, &cast, ends, args.may_lose).await?;
     if let Some(used) = cpu {
         say(&cpu::row(used, run.meter.delivered.get()));
     }
@@ -135,13 +137,14 @@ fn run_name() -> String {
 }
 
 async fn cast(args: &Args, users: usize) -> Result<Cast, Impossible> {
+    let trust = dial::trust(args.ca.as_deref())?;
     let nodes = args
         .url
         .iter()
-        .map(|url| Node::new(url))
+        .map(|url| Node::new(url, &trust))
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(node) = nodes.iter().find(|node| node.address().is_none()) {
-        let said = format!("{} is not a plain http:// URL", node.base());
+        let said = format!("{} is no http:// or https:// URL", node.base());
         return Err(Impossible::Arguments(said));
     }
     let run = run_name();
@@ -257,7 +260,7 @@ async fn settle(run: &Run, patience: Duration) {
 }
 
 /// Asks every node, checks, reports.
-async fn audit(run: &Run, cast: &Cast, ends: Vec<End>) -> Result<bool, Impossible> {
+async fn audit(run: &Run, cast: &Cast, ends: Vec<End>, may_lose: bool) -> Result<bool, Impossible> {
     let owner = cast.nodes[0]
         .refresh(&cast.owner.tokens.refresh_token)
         .await?;
@@ -280,6 +283,7 @@ async fn audit(run: &Run, cast: &Cast, ends: Vec<End>) -> Result<bool, Impossibl
         scene: &run.scene,
         records: &records,
         testimonies: &testimonies,
+        may_lose,
     };
     let findings = check::check(&case);
     run.meter.delivery.record_never(findings.undelivered());

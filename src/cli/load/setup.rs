@@ -30,7 +30,7 @@ pub enum Impossible {
     #[error("{0}")]
     Arguments(String),
     /// A file could not be read.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     File {
         /// Which file.
         path: String,
@@ -38,7 +38,7 @@ pub enum Impossible {
         source: std::io::Error,
     },
     /// No HTTP client could be made.
-    #[error("no HTTP client: {0}")]
+    #[error("no HTTP client")]
     Http(#[from] reqwest::Error),
 }
 

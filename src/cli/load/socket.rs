@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
@@ -20,6 +19,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Action, Client};
+use super::dial::Stream;
 use super::meter::Meter;
 use super::random::Random;
 use super::record::{Record, Recorder, Scene};
@@ -37,7 +37,7 @@ const RENEW_AT_SHARE: f64 = 0.8;
 const READ_PAUSE_MS: (u64, u64) = (2_000, 4_000);
 
 /// An open socket.
-pub type Socket = WebSocketStream<TcpStream>;
+pub type Socket = WebSocketStream<Stream>;
 
 /// What all clients of a run share.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub struct Run {
     pub meter: Meter,
     /// The nodes of the server.
     pub nodes: Vec<Node>,
+    /// Whether clients say how far they read.
+    pub is_reading: bool,
     /// Moments count from here.
     pub origin: Instant,
     /// When sending began, since `origin`; `None` before.
@@ -75,8 +77,7 @@ async fn open(node: &Node) -> Result<Socket, tungstenite::Error> {
         "sec-websocket-protocol",
         HeaderValue::from_static(SUBPROTOCOL),
     );
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
+    let stream = node.dial().await?;
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES);
@@ -209,8 +210,8 @@ impl Driver {
     /// Reads a group now and then: mostly all of it, sometimes up to a random place.
     fn read_due(&mut self, now: Duration) {
         let Some(at) = self.schedule.read_at else {
-            let started = self.run.start.borrow().is_some();
-            self.schedule.read_at = started.then(|| now + self.schedule.read_pause());
+            let begins = self.run.is_reading && self.run.start.borrow().is_some();
+            self.schedule.read_at = begins.then(|| now + self.schedule.read_pause());
             return;
         };
         if at > now || self.is_over(now) {

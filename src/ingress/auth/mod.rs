@@ -10,22 +10,23 @@ use serde::Deserialize;
 
 use super::call::Call;
 use crate::access::Caller;
+use crate::access::sessions::Sessions;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::lifecycle::Tasks;
-use crate::store::directory::Directory;
+use crate::model::time::Time;
 
 pub mod password; // hashes, and what is refused as too common
 pub mod refresh; // refresh tokens
-pub mod secret; // the one secret, and the keys derived from it
-pub mod sessions; // which log-ins are still good
+pub mod secret; // the secrets, and the keys derived from them
+pub mod rotation; // changes of the secret file
 pub mod setup; // the code for the first account
+pub mod ticket; // what opens one socket once
 pub mod token; // access tokens
 
 use password::Passwords;
 use refresh::RefreshTokens;
-use secret::Secret;
-use sessions::Sessions;
+use secret::Secrets;
 use setup::SetupCode;
 use token::Tokens;
 
@@ -54,30 +55,30 @@ pub struct Auth {
     pub refresh: RefreshTokens,
     /// Passwords.
     pub passwords: Passwords,
-    /// Log-ins.
+    /// Log-ins that are over.
     pub sessions: Sessions,
     /// What a first account must prove.
     pub setup: SetupCode,
 }
 
 impl Auth {
-    /// Authentication under `secret`.
+    /// Authentication under `secrets`.
     ///
     /// # Errors
     /// A password cannot be hashed at all.
     pub async fn new(
         options: &Options,
-        secret: &Secret,
+        secrets: &Secrets,
         setup: SetupCode,
-        directory: Arc<dyn Directory>,
+        sessions: Sessions,
         clock: Arc<dyn Clock>,
         tasks: &Tasks,
     ) -> Result<Self> {
         Ok(Self {
-            tokens: Tokens::new(secret, options.access_s, clock),
-            refresh: RefreshTokens::new(secret),
+            tokens: Tokens::new(secrets, options.access_s, clock),
+            refresh: RefreshTokens::new(secrets),
             passwords: Passwords::new(options, tasks.clone()).await?,
-            sessions: Sessions::new(directory),
+            sessions,
             setup,
         })
     }
@@ -85,10 +86,18 @@ impl Auth {
     /// Who sends this request: proven by its token, in a session that was not ended.
     ///
     /// # Errors
-    /// `unauthenticated`, `token_expired`; `busy` when the directory does not answer.
-    pub async fn caller(&self, call: &Call) -> Result<Caller> {
-        let (caller, _) = self.tokens.verify(call.bearer()?)?;
-        self.sessions.check(caller).await?;
-        Ok(caller)
+    /// `unauthenticated`, `token_expired`; `busy` while ends of sessions cannot be known.
+    pub fn caller(&self, call: &Call) -> Result<Caller> {
+        self.caller_of(call.bearer()?).map(|(caller, _)| caller)
+    }
+
+    /// Whom an access token stands for, and until when, in a session that was not ended.
+    ///
+    /// # Errors
+    /// As [`Auth::caller`].
+    pub fn caller_of(&self, token: &str) -> Result<(Caller, Time)> {
+        let (caller, until) = self.tokens.verify(token)?;
+        self.sessions.check(caller)?;
+        Ok((caller, until))
     }
 }

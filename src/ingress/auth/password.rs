@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
+use schemars::JsonSchema;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::Options;
-use crate::error::{Error, Result};
+use crate::error::{Busy, Error, Result};
 use crate::lifecycle::Tasks;
 
 /// Memory of one hash in KiB, passes, lanes (OWASP's first choice for Argon2id with 19 MiB).
@@ -25,6 +26,24 @@ const RETRY_AFTER_MS: u64 = 1000;
 
 /// Passwords of 8 characters or more that are tried first by whoever guesses.
 const COMMON: &str = include_str!("common_passwords.txt");
+
+/// Characters of a password: at least, and at most.
+const CHARS_MIN: usize = 8;
+const CHARS_MAX: usize = 128;
+
+/// A password for documents.
+pub const EXAMPLE: &str = "correct horse battery";
+
+/// A password that someone chooses: none of the most common ones, nor the account's name.
+#[derive(Debug, JsonSchema)]
+#[schemars(inline, with = "String", extend(
+    "format" = "password",
+    "minLength" = CHARS_MIN,
+    "maxLength" = CHARS_MAX,
+    "pattern" = r"^[^\x00]*$",
+    "examples" = [EXAMPLE],
+))]
+pub struct Chosen;
 
 /// Hashes and checks passwords. Cheap to clone.
 #[derive(Clone)]
@@ -91,7 +110,11 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let Ok(_place) = self.places.try_acquire() else {
-            return Err(Error::busy("too many log-ins at once", RETRY_AFTER_MS));
+            return Err(Error::busy(
+                Busy::Passwords,
+                "too many log-ins at once",
+                RETRY_AFTER_MS,
+            ));
         };
         let at_work = Arc::clone(&self.work)
             .acquire_owned()
@@ -113,8 +136,9 @@ impl Passwords {
 /// `bad_request` naming `password`.
 pub fn check(password: &str, name: &str) -> Result<()> {
     let chars = password.chars().count();
-    if !(8..=128).contains(&chars) {
-        return Err(Error::field("password", "must be 8 to 128 characters"));
+    if !(CHARS_MIN..=CHARS_MAX).contains(&chars) {
+        let detail = format!("must be {CHARS_MIN} to {CHARS_MAX} characters");
+        return Err(Error::field("password", detail));
     }
     if password.contains('\0') {
         return Err(Error::field("password", "must not hold NUL"));

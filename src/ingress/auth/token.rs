@@ -5,7 +5,7 @@
 //! the injected clock.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{
@@ -13,7 +13,7 @@ use jsonwebtoken::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::secret::{Secret, hex};
+use super::secret::{Secret, Secrets, hex};
 use crate::access::Caller;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -47,40 +47,66 @@ struct Claims {
 /// Signs and reads access tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct Tokens {
-    keys: Arc<HashMap<String, Key>>,
-    signing: Arc<(Header, EncodingKey)>,
+    keys: Arc<RwLock<Keys>>,
     clock: Arc<dyn Clock>,
     life_s: u32,
 }
 
-/// A key that tokens may be signed with.
+/// The keys that tokens may be signed with, and the one that signs.
+struct Keys {
+    known: HashMap<String, Key>,
+    signing: (Header, EncodingKey),
+}
+
 struct Key {
     header: Header,
     decoding: DecodingKey,
 }
 
-impl Tokens {
-    /// Tokens under `secret` that live for `life_s` seconds.
-    pub fn new(secret: &Secret, life_s: u32, clock: Arc<dyn Clock>) -> Self {
-        let key = secret.derive("access token");
-        let kid = hex(secret
-            .derive("access token id")
-            .get(..8)
-            .unwrap_or_default());
-        let mut header = Header::new(Algorithm::HS256);
-        header.typ = Some("at+jwt".to_owned());
-        header.kid = Some(kid.clone());
-        let decoding = DecodingKey::from_secret(&key);
-        let known = Key {
-            header: header.clone(),
-            decoding,
-        };
+impl Keys {
+    /// The keys of `secrets`; those of `signing` sign.
+    fn new(secrets: &Secrets, signing: &Secret) -> Self {
+        let known = secrets.all().map(|secret| {
+            let (kid, header, key) = key(secret);
+            let decoding = DecodingKey::from_secret(&key);
+            (kid, Key { header, decoding })
+        });
+        let (_, header, key) = key(signing);
         Self {
-            keys: Arc::new(HashMap::from([(kid, known)])),
-            signing: Arc::new((header, EncodingKey::from_secret(&key))),
+            known: known.collect(),
+            signing: (header, EncodingKey::from_secret(&key)),
+        }
+    }
+}
+
+/// The key of a secret with its id, and the header that it writes.
+fn key(secret: &Secret) -> (String, Header, [u8; 32]) {
+    let id = secret.derive("access token id");
+    let kid = hex(id.get(..8).unwrap_or_default());
+    let mut header = Header::new(Algorithm::HS256);
+    header.typ = Some("at+jwt".to_owned());
+    header.kid = Some(kid.clone());
+    (kid, header, secret.derive("access token"))
+}
+
+impl Tokens {
+    /// Tokens under `secrets` that live for `life_s` seconds.
+    pub fn new(secrets: &Secrets, life_s: u32, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            keys: Arc::new(RwLock::new(Keys::new(secrets, &secrets.first))),
             clock,
             life_s,
         }
+    }
+
+    /// From now on the keys of `secrets` are good, and that of `signing` signs.
+    pub fn change_keys(&self, secrets: &Secrets, signing: &Secret) {
+        let keys = Keys::new(secrets, signing);
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    fn keys(&self) -> RwLockReadGuard<'_, Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long a fresh token lives, in seconds.
@@ -103,11 +129,12 @@ impl Tokens {
             nbf: now,
             exp: now + u64::from(self.life_s),
         };
-        encode(&self.signing.0, &claims, &self.signing.1).map_err(Error::internal)
+        let (header, key) = &self.keys().signing;
+        encode(header, &claims, key).map_err(Error::internal)
     }
 
     /// Whom a token stands for, and until when. Whether the session was ended since is not
-    /// asked here: see [`super::sessions`].
+    /// asked here: see [`crate::access::sessions`].
     ///
     /// # Errors
     /// `unauthenticated`, or `token_expired` for one that was good.
@@ -135,7 +162,8 @@ impl Tokens {
         }
         let header = decode_header(token).map_err(|error| reason(error.kind()))?;
         let kid = header.kid.as_deref().unwrap_or_default();
-        let key = self.keys.get(kid).filter(|key| key.header == header);
+        let keys = self.keys();
+        let key = keys.known.get(kid).filter(|key| key.header == header);
         let key = key.ok_or("the token was not made here")?;
         let data = decode::<Claims>(token, &key.decoding, &rules())
             .map_err(|error| reason(error.kind()))?;
@@ -171,15 +199,22 @@ mod tests {
     use crate::clock::ManualClock;
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use proptest::prelude::{
+        Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+    };
 
     const NOW: Time = Time::from_millis(1_764_000_000_000);
 
     fn tokens(clock: &ManualClock) -> Tokens {
-        Tokens::new(&secret(), 900, Arc::new(clock.clone()))
+        Tokens::new(&secrets(1, None), 900, Arc::new(clock.clone()))
     }
 
-    fn secret() -> Secret {
-        Secret::of_bytes(&[1, 2, 3, 4].repeat(8))
+    fn secrets(first: u8, second: Option<u8>) -> Secrets {
+        let secret = |byte: u8| Secret::of_bytes(&[byte, 2, 3, 4].repeat(8));
+        Secrets {
+            first: secret(first),
+            second: second.map(secret),
+        }
     }
 
     fn caller() -> Caller {
@@ -231,7 +266,7 @@ mod tests {
     fn only_the_exact_header_is_taken() {
         let clock = ManualClock::at(NOW);
         let tokens = tokens(&clock);
-        let (header, key) = &*tokens.signing;
+        let (header, key) = &tokens.keys().signing;
         let claims = |token: &str| token.split('.').nth(1).unwrap().to_owned();
         let payload = claims(&tokens.sign(caller()).unwrap());
         let value: serde_json::Value =
@@ -265,7 +300,7 @@ mod tests {
         let tokens = tokens(&ManualClock::at(NOW));
         let token = tokens.sign(caller()).unwrap();
         let payload = token.split('.').nth(1).unwrap();
-        let kid = tokens.signing.0.kid.clone().unwrap();
+        let kid = tokens.keys().signing.0.kid.clone().unwrap();
         for alg in ["none", "None", "NONE", "", "RS256"] {
             let header = format!(r#"{{"typ":"at+jwt","alg":"{alg}","kid":"{kid}"}}"#);
             let header = URL_SAFE_NO_PAD.encode(header);
@@ -287,7 +322,8 @@ mod tests {
             "iat": 1_764_000_000, "nbf": 1_764_000_000, "exp": 1_764_000_900,
         });
         let sign = |claims: &serde_json::Value| {
-            encode(&tokens.signing.0, claims, &tokens.signing.1).unwrap()
+            let (header, key) = &tokens.keys().signing;
+            encode(header, claims, key).unwrap()
         };
         assert!(tokens.verify(&sign(&good)).is_ok());
         for name in ["iss", "aud", "sub", "sid", "iat", "nbf", "exp"] {
@@ -306,5 +342,57 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn tokens_of_the_second_key_are_good_until_it_goes() {
+        let clock = ManualClock::at(NOW);
+        let (one, both) = (secrets(1, None), secrets(2, Some(1)));
+        let tokens = Tokens::new(&one, 900, Arc::new(clock));
+        let old = tokens.sign(caller()).unwrap();
+        tokens.change_keys(&both, &one.first);
+        assert_eq!(header(&tokens.sign(caller()).unwrap()), header(&old));
+        tokens.change_keys(&both, &both.first);
+        let new = tokens.sign(caller()).unwrap();
+        assert_ne!(header(&new), header(&old));
+        assert!(tokens.verify(&old).is_ok() && tokens.verify(&new).is_ok());
+        tokens.change_keys(&secrets(2, None), &both.first);
+        assert!(tokens.verify(&new).is_ok());
+        assert_eq!(code(&tokens, &old), ErrorCode::Unauthenticated);
+    }
+
+    fn header(token: &str) -> &str {
+        token.split('.').next().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_taken_for_a_token(text in "[A-Za-z0-9_.-]{0,300}") {
+            prop_assert!(tokens(&ManualClock::at(NOW)).verify(&text).is_err());
+        }
+
+        /// Header and claims of any shape, signed with the right key: only what this server
+        /// itself would write is taken.
+        #[test]
+        fn no_claim_of_another_shape_is_taken(name in "iss|aud|sub|sid|exp|[a-h]{4}", value in value()) {
+            let tokens = tokens(&ManualClock::at(NOW));
+            let token = tokens.sign(caller()).unwrap();
+            let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+            let good: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+            let mut changed = good.clone();
+            changed[&name] = value;
+            let (header, key) = &tokens.keys().signing;
+            let forged = encode(header, &changed, key).unwrap();
+            prop_assert_eq!(tokens.verify(&forged).is_ok(), changed == good);
+        }
+    }
+
+    fn value() -> impl Strategy<Value = serde_json::Value> {
+        prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            (0..1_764_000_000_i64).prop_map(Into::into),
+            "[a-z_0-9]{0,40}".prop_map(Into::into),
+        ]
     }
 }

@@ -6,6 +6,7 @@
 //! policy forbids everything that does not come from this server, and all inline code. To add a
 //! file: a line in [`FILES`].
 
+use bytes::Bytes;
 use warp::http::header::{self, HeaderName};
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
@@ -13,7 +14,7 @@ use warp::reply::Response;
 use super::app::App;
 use super::call::Call;
 use super::reply;
-use super::route::Route;
+use super::route::{Route, Undescribed};
 use crate::error::Result;
 use crate::model::digest::Digest;
 
@@ -28,21 +29,22 @@ pub struct File {
     pub text: &'static str,
 }
 
-const HTML: &str = "text/html; charset=utf-8";
-const CSS: &str = "text/css; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+pub(super) const CSS: &str = "text/css; charset=utf-8";
+pub(super) const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 macro_rules! files {
     ($($path:literal: $content_type:ident = $file:literal;)+) => {
         /// Every file of the page.
-        pub const FILES: &[File] = &[$(File {
+        pub const FILES: &[$crate::ingress::page::File] = &[$($crate::ingress::page::File {
             path: $path,
             content_type: $content_type,
             text: include_str!($file),
         }),+];
     };
 }
+pub(super) use files;
 
 files! {
     "/": HTML = "index.html";
@@ -55,6 +57,7 @@ files! {
     "/app/house.js": SCRIPT = "app/house.js";
     "/app/link.js": SCRIPT = "app/link.js";
     "/app/outbox.js": SCRIPT = "app/outbox.js";
+    "/app/passing.js": SCRIPT = "app/passing.js";
     "/app/people.js": SCRIPT = "app/people.js";
     "/app/screen.js": SCRIPT = "app/screen.js";
     "/app/session.js": SCRIPT = "app/session.js";
@@ -81,27 +84,37 @@ const HEADERS: &[(&str, &str)] = &[
 /// The routes of the page.
 pub fn routes(app: &App) -> Vec<Route> {
     let route = |file: &'static File| {
-        let tag = tag(file.text);
-        Route::open(app, Method::GET, file.path, move |_app: App, call: Call| {
-            let response = serve(file, &tag, &call);
-            async move { Ok(response) as Result<Response> }
-        })
+        file_route(app, file.path, file.content_type, file.text.into()).is_a_page()
     };
     FILES.iter().map(route).collect()
 }
 
+/// A route that serves one text, and only word to who has it already.
+pub(super) fn file_route(
+    app: &App,
+    path: &'static str,
+    content_type: &'static str,
+    text: Bytes,
+) -> Undescribed {
+    let tag = tag(&text);
+    Route::open(app, Method::GET, path, move |_app: App, call: Call| {
+        let response = serve(content_type, &text, &tag, &call);
+        async move { Ok(response) as Result<Response> }
+    })
+}
+
 /// The entity tag of a text (RFC 9110 8.8.3).
-fn tag(text: &str) -> String {
-    format!("\"{:?}\"", Digest::of(text.as_bytes()))
+fn tag(text: &[u8]) -> String {
+    format!("\"{:?}\"", Digest::of(text))
 }
 
 /// The file, or only word that the browser has it already.
-fn serve(file: &File, tag: &str, call: &Call) -> Response {
+fn serve(content_type: &'static str, text: &Bytes, tag: &str, call: &Call) -> Response {
     let held = call.headers.get(header::IF_NONE_MATCH);
     let is_held = held.is_some_and(|held| held.as_bytes() == tag.as_bytes());
     let mut response = match is_held {
         true => reply::with_text(StatusCode::NOT_MODIFIED, "", Vec::new()),
-        false => reply::with_text(StatusCode::OK, file.content_type, file.text.into()),
+        false => reply::with_text(StatusCode::OK, content_type, text.to_vec()),
     };
     for (name, value) in HEADERS {
         reply::set(&mut response, HeaderName::from_static(name), value);
@@ -117,9 +130,15 @@ mod tests {
     use warp::http::HeaderMap;
 
     use super::*;
+    use crate::model::trace::{Trace, TraceId};
+
+    /// The files of this page and of the API's.
+    fn all() -> impl Iterator<Item = &'static File> {
+        FILES.iter().chain(crate::ingress::docs::FILES)
+    }
 
     fn text(path: &str) -> &'static str {
-        FILES.iter().find(|file| file.path == path).unwrap().text
+        all().find(|file| file.path == path).unwrap().text
     }
 
     fn get(path: &str, held: Option<&str>) -> Response {
@@ -132,11 +151,17 @@ mod tests {
             variables: Vec::new(),
             query: Vec::new(),
             headers,
-            body: Ok(bytes::Bytes::new()),
+            body: Ok(Bytes::new()),
             connection: None,
+            trace: Trace {
+                id: TraceId([1; 16]),
+                span: [1; 8],
+                is_sampled: false,
+            },
             upgrade: None,
         };
-        serve(file, &tag(file.text), &call)
+        let text = Bytes::from(file.text);
+        serve(file.content_type, &text, &tag(&text), &call)
     }
 
     #[test]
@@ -155,13 +180,14 @@ mod tests {
 
     #[test]
     fn the_page_holds_no_inline_code_and_names_no_other_host() {
-        let html = text("/");
-        assert!(!html.contains("<style") && !html.contains(" style=") && !html.contains(" on"));
-        assert_eq!(
-            html.matches("<script").count(),
-            html.matches("<script type=\"module\" src=").count()
-        );
-        for file in FILES.iter().filter(|file| file.content_type != SVG) {
+        for html in [text("/"), text("/docs")] {
+            assert!(!html.contains("<style") && !html.contains(" style=") && !html.contains(" on"));
+            assert_eq!(
+                html.matches("<script").count(),
+                html.matches("<script type=\"module\" src=").count()
+            );
+        }
+        for file in all().filter(|file| file.content_type != SVG) {
             assert!(
                 !file.text.contains("//www.") && !file.text.contains("https:"),
                 "{}",
@@ -172,7 +198,7 @@ mod tests {
 
     #[test]
     fn scripts_show_text_as_text_only() {
-        for file in FILES.iter().filter(|file| file.content_type == SCRIPT) {
+        for file in all().filter(|file| file.content_type == SCRIPT) {
             for way in [
                 "innerHTML",
                 "outerHTML",
@@ -187,8 +213,8 @@ mod tests {
 
     #[test]
     fn every_module_that_is_imported_is_served() {
-        let served: HashSet<_> = FILES.iter().map(|file| file.path).collect();
-        for file in FILES.iter().filter(|file| file.content_type == SCRIPT) {
+        let served: HashSet<_> = all().map(|file| file.path).collect();
+        for file in all().filter(|file| file.content_type == SCRIPT) {
             let folder = file.path.rsplit_once('/').unwrap().0;
             for import in file.text.lines().filter(|line| line.starts_with("import ")) {
                 let name = import

@@ -1,5 +1,6 @@
 //! `/v1/groups` and `/v1/groups/{group}`.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use warp::http::{Method, StatusCode, header};
 use warp::reply::Response;
@@ -9,13 +10,15 @@ use crate::egress::overview::{GroupState, GroupView};
 use crate::error::{Error, Result};
 use crate::ingress::app::App;
 use crate::ingress::call::Call;
-use crate::ingress::reply;
+use crate::ingress::openapi::parameter::Parameter;
+use crate::ingress::reply::{self, Page};
 use crate::ingress::route::Route;
 use crate::model::id::{MerchantId, UserId};
 use crate::model::name::ShownName;
 use crate::model::position::Position;
 use crate::pipeline::commands::groups::Founding;
 use crate::pipeline::commands::members::ADDED_MAX;
+use crate::protocol::code::ErrorCode;
 
 /// The path of the list, and its name in cursors.
 const LIST: &str = "/v1/groups";
@@ -24,35 +27,61 @@ const LIST: &str = "/v1/groups";
 const PAGE: u32 = 50;
 const PAGE_MAX: u32 = 200;
 
+/// What the query of the list may hold.
+const QUERY: &[Parameter] = &[Parameter::limit(PAGE, PAGE_MAX), Parameter::cursor()];
+
 /// The routes of this resource.
 pub fn routes(app: &App) -> Vec<Route> {
     vec![
-        Route::signed(app, Method::POST, LIST, found),
-        Route::signed(app, Method::GET, LIST, list),
-        Route::signed(app, Method::GET, "/v1/groups/{group}", read),
-        Route::signed(app, Method::PATCH, "/v1/groups/{group}", change),
+        Route::counted(app, Method::POST, LIST, found)
+            .does("found_group", "Founds a group of one's merchant.")
+            .takes::<NewGroup>()
+            .answers::<GroupView<'_>>(StatusCode::CREATED, "The group.")
+            .with_header(header::LOCATION, "The path of the group.")
+            .fails(&[ErrorCode::Forbidden, ErrorCode::NotFound]),
+        Route::signed(app, Method::GET, LIST, list)
+            .does("list_groups", "Lists one's groups, newest activity first.")
+            .asks(QUERY)
+            .answers::<Page<'_, GroupView<'_>>>(StatusCode::OK, "A page of groups.")
+            .with_header(header::LINK, "The next page (RFC 8288), if there is one."),
+        Route::signed(app, Method::GET, "/v1/groups/{group}", read)
+            .does("read_group", "Tells what a group is at.")
+            .answers::<GroupView<'_>>(StatusCode::OK, "The group."),
+        Route::signed(app, Method::PATCH, "/v1/groups/{group}", change)
+            .does("change_group", "Renames a group.")
+            .takes::<Change>()
+            .answers::<GroupView<'_>>(StatusCode::OK, "The group as it is now.")
+            .fails(&[ErrorCode::Forbidden]),
     ]
 }
 
 /// `{"name":"老街面馆 1 群","members":["u_…"],"merchant":"t_…"}`
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NewGroup {
+    #[schemars(with = "ShownName", example = &"老街面馆 1 群")]
     name: String,
+    /// Who is in it from the beginning, beside oneself.
     #[serde(default)]
+    #[schemars(length(max = ADDED_MAX))]
     members: Vec<UserId>,
+    /// May be left out by staff of one merchant only.
     #[serde(default)]
     merchant: Option<MerchantId>,
 }
 
 /// `{"name":"老街面馆 2 群"}`
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "GroupChange")]
 struct Change {
+    #[schemars(with = "ShownName", example = &"老街面馆 2 群")]
     name: String,
 }
 
 async fn found(app: App, call: Call, caller: Caller) -> Result<Response> {
+    let asker = call.asker(caller);
+    app.limits.group(asker)?;
     let asked: NewGroup = call.json()?;
     if asked.members.len() > ADDED_MAX {
         return Err(Error::field(
@@ -60,12 +89,15 @@ async fn found(app: App, call: Call, caller: Caller) -> Result<Response> {
             format!("may name at most {ADDED_MAX}"),
         ));
     }
+    app.limits.additions(asker, asked.members.len())?;
     let founding = Founding {
         name: shown(&asked.name)?,
         members: asked.members,
         merchant: asked.merchant,
     };
-    let group = app.groups.found(caller, founding).await?;
+    let founded = app.groups.found(caller, founding).await;
+    app.roster.wrote(caller.user);
+    let group = founded?;
     let state = state(&app, app.access.permit(caller, group).await?).await?;
     let mut response = reply::json(StatusCode::CREATED, &GroupView::of(&state));
     reply::set(&mut response, header::LOCATION, &format!("{LIST}/{group}"));
@@ -75,7 +107,7 @@ async fn found(app: App, call: Call, caller: Caller) -> Result<Response> {
 /// Newest activity first. A cursor names the last group of a page by its activity then, so a
 /// group that becomes active meanwhile moves to pages already seen and hides no other.
 async fn list(app: App, call: Call, caller: Caller) -> Result<Response> {
-    let query = call.query(&["limit", "cursor"])?;
+    let query = call.query(QUERY)?;
     let limit = query.limit(PAGE, PAGE_MAX)?;
     let after = query
         .get("cursor")

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::timeout;
 use warp::http::{Method, StatusCode};
@@ -21,19 +22,26 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// The routes of this resource.
 pub fn routes(app: &App) -> Vec<Route> {
     vec![
-        Route::open(app, Method::GET, "/healthz", live),
-        Route::open(app, Method::GET, "/readyz", ready),
+        Route::probe(app, Method::GET, "/healthz", live)
+            .does("healthz", "Tells that this process lives.")
+            .answers::<Live>(StatusCode::OK, "It lives."),
+        Route::probe(app, Method::GET, "/readyz", ready)
+            .does("readyz", "Tells whether this process can serve.")
+            .answers::<Ready>(StatusCode::OK, "It can serve.")
+            .answers::<Ready>(StatusCode::SERVICE_UNAVAILABLE, "It cannot, and why."),
     ]
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Live {
+    #[schemars(example = &"ok")]
     status: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Ready {
     ready: bool,
+    /// `directory`, `log`, `messages` or `draining`.
     missing: Vec<&'static str>,
 }
 
@@ -58,13 +66,15 @@ async fn ready(app: App, _call: Call) -> Result<Response> {
 
 /// What keeps this process from serving, by name.
 async fn missing(app: &App) -> Vec<&'static str> {
-    let (directory, log) = tokio::join!(
-        timeout(ANSWERS_WITHIN, app.directory.is_empty()),
+    let (directory, log, messages) = tokio::join!(
+        timeout(ANSWERS_WITHIN, app.directory.users(&[])),
         timeout(ANSWERS_WITHIN, app.log.history(Partition(0))),
+        timeout(ANSWERS_WITHIN, app.epochs.fence(Partition(0))),
     );
     let checks = [
         ("directory", matches!(directory, Ok(Ok(_)))),
         ("log", matches!(log, Ok(Ok(_)))),
+        ("messages", matches!(messages, Ok(Ok(_)))),
         ("draining", !app.tasks.draining().is_cancelled()),
     ];
     let missing = checks.into_iter().filter(|(_, is_there)| !is_there);

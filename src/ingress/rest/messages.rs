@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
@@ -10,17 +11,20 @@ use crate::access::{Caller, Read};
 use crate::error::{Error, Result};
 use crate::ingress::app::App;
 use crate::ingress::call::Call;
+use crate::ingress::openapi::parameter::Parameter;
 use crate::ingress::reply;
 use crate::ingress::route::Route;
 use crate::ingress::timeline::{self, Bounds, Piece};
 use crate::model::client_id::ClientId;
+use crate::model::event::Event;
 use crate::model::id::{GroupId, MessageId};
 use crate::model::message::{Body, Mentions};
-use crate::model::position::Position;
+use crate::model::position::{Position, PositionText};
 use crate::model::time::Time;
 use crate::pipeline::append::Attempt;
 use crate::pipeline::commands::messages::NewMessage;
 use crate::protocol::client::{PULL_MAX, validate_message};
+use crate::protocol::code::ErrorCode;
 use crate::protocol::server::write_list;
 
 /// Events on a page unless asked otherwise.
@@ -29,17 +33,44 @@ const PAGE: u32 = 50;
 /// How long a send waits for `stored`.
 const STORED_PATIENCE: Duration = Duration::from_secs(2);
 
+/// What the query of the timeline may hold.
+const QUERY: &[Parameter] = &[
+    Parameter::one::<PositionText>("before", "Events below this one; not with `after`."),
+    Parameter::one::<PositionText>("after", "Events above this one; `0-0` from the start."),
+    Parameter::limit(PAGE, PULL_MAX),
+];
+
+/// The path of the timeline.
+const LIST: &str = "/v1/groups/{group}/messages";
+
 /// The routes of this resource.
 pub fn routes(app: &App) -> Vec<Route> {
     vec![
-        Route::signed(app, Method::GET, "/v1/groups/{group}/messages", list),
-        Route::signed(app, Method::POST, "/v1/groups/{group}/messages", send),
+        Route::counted(app, Method::GET, LIST, list)
+            .does(
+                "list_messages",
+                "Reads a piece of a group's log, newest if unbounded.",
+            )
+            .asks(QUERY)
+            .answers::<Timeline>(StatusCode::OK, "Events, ascending and dense.")
+            .fails(&[ErrorCode::Conflict]),
+        Route::counted(app, Method::POST, LIST, send)
+            .does(
+                "send_message",
+                "Sends a message, once for each `client_id`.",
+            )
+            .takes::<NewBody>()
+            .answers::<Sent>(StatusCode::CREATED, "It is stored.")
+            .answers::<Sent>(StatusCode::ACCEPTED, "It is in the log and not stored yet.")
+            .answers::<Sent>(StatusCode::OK, "It was sent before; nothing was written.")
+            .fails(&[ErrorCode::Forbidden, ErrorCode::Conflict]),
     ]
 }
 
 async fn list(app: App, call: Call, caller: Caller) -> Result<Response> {
+    app.limits.page(call.asker(caller))?;
     let group: GroupId = call.id("group")?;
-    let query = call.query(&["before", "after", "limit"])?;
+    let query = call.query(QUERY)?;
     let limit = query.limit(PAGE, PULL_MAX)?;
     let position = |name| query.get(name).map(|text| parse(name, text)).transpose();
     let bounds = match (position("after")?, position("before")?) {
@@ -63,13 +94,31 @@ fn parse(name: &'static str, text: &str) -> Result<Position> {
 }
 
 /// What stands beside the items of a page.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Frame {
+    /// The first and the last event of the page; null if it is empty.
     covers: Option<(Position, Position)>,
     head: Position,
+    /// Everything valid up to here is durable.
     stored: Position,
+    /// For `before`; null if nothing is below.
+    #[schemars(with = "Option<PositionText>")]
     previous: Option<String>,
+    /// For `after`; null if nothing is above.
+    #[schemars(with = "Option<PositionText>")]
     next: Option<String>,
+}
+
+/// A piece of a group's log.
+#[derive(JsonSchema)]
+#[expect(
+    dead_code,
+    reason = "events are written as they were kept, without parsing them"
+)]
+struct Timeline {
+    items: Vec<Event>,
+    #[schemars(flatten)]
+    frame: Frame,
 }
 
 fn page(bounds: Bounds, piece: &Piece) -> Result<Vec<u8>> {
@@ -103,30 +152,45 @@ fn page(bounds: Bounds, piece: &Piece) -> Result<Vec<u8>> {
 }
 
 /// `{"client_id":"…","body":{…},"reply_to":[3,1830],"mentions":["u_…"],"again":[3,1841]}`
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewMessage")]
 struct NewBody {
     client_id: ClientId,
     body: Body,
+    /// The event that is answered.
     #[serde(default)]
     reply_to: Option<Position>,
+    /// Who is mentioned; `"all"` is for admins and owners.
     #[serde(default)]
     mentions: Mentions,
+    /// For a re-send: the head known at the first try.
     #[serde(default)]
     again: Option<Position>,
 }
 
 /// How far a send has come.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Sent {
     id: Option<MessageId>,
     pos: Position,
     at: Time,
-    receipt: &'static str,
+    receipt: Receipt,
+}
+
+/// Whether it is stored.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Receipt {
+    /// In the log.
+    Accepted,
+    /// In the message store too.
+    Stored,
 }
 
 async fn send(app: App, call: Call, caller: Caller) -> Result<Response> {
-    let group: GroupId = call.id("group")?;
+    let (group, trace): (GroupId, _) = (call.id("group")?, call.trace);
+    app.limits.message(call.asker(caller), group)?;
     let new: NewBody = call.json()?;
     validate_message(&new.body, &new.mentions)?;
     let attempt = new
@@ -146,14 +210,18 @@ async fn send(app: App, call: Call, caller: Caller) -> Result<Response> {
         mentions,
     };
     let under_way = app.receipts.under_way(group);
-    let sent = app.messages.send(caller, group, &message, attempt).await?;
+    let sent = app.messages.send(caller, group, &message, attempt, trace);
+    let sent = sent.await?;
     let stored = under_way.until_stored(&sent.receipt, STORED_PATIENCE).await;
     let status = match (sent.is_new, stored) {
         (false, _) => StatusCode::OK,
         (true, true) => StatusCode::CREATED,
         (true, false) => StatusCode::ACCEPTED,
     };
-    let receipt = if stored { "stored" } else { "accepted" };
+    let receipt = match stored {
+        true => Receipt::Stored,
+        false => Receipt::Accepted,
+    };
     let sent = sent.receipt;
     Ok(reply::json(
         status,

@@ -14,7 +14,11 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The routes of this resource.
 pub fn routes(app: &App) -> Vec<Route> {
-    vec![Route::open(app, Method::GET, "/metrics", read)]
+    vec![
+        Route::probe(app, Method::GET, "/metrics", read)
+            .does("metrics", "Tells what is counted, for Prometheus.")
+            .answers_as::<String>(StatusCode::OK, "All metrics.", PROMETHEUS),
+    ]
 }
 
 async fn read(app: App, _call: Call) -> Result<Response> {

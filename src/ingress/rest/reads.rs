@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
@@ -18,20 +19,30 @@ use crate::model::position::Position;
 /// The routes of this resource.
 pub fn routes(app: &App) -> Vec<Route> {
     vec![
-        Route::signed(app, Method::PUT, "/v1/groups/{group}/read", mark),
-        Route::signed(app, Method::GET, "/v1/unread", unread),
+        Route::counted(app, Method::PUT, "/v1/groups/{group}/read", mark)
+            .does("mark_read", "Marks everything up to a position as read.")
+            .takes::<Mark>()
+            .answers::<Marked>(
+                StatusCode::OK,
+                "The mark that stands, and the counts above it.",
+            ),
+        Route::signed(app, Method::GET, "/v1/unread", unread)
+            .does("count_unread", "Counts what is unread in one's groups.")
+            .asks(&[])
+            .answers::<Totals>(StatusCode::OK, "The counts and their sums."),
     ]
 }
 
 /// `{"pos":[3,1851]}`
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ReadMark")]
 struct Mark {
     pos: Position,
 }
 
 /// The mark that stands, and what is unread above it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Marked {
     pos: Position,
     unread: u64,
@@ -40,6 +51,7 @@ struct Marked {
 
 async fn mark(app: App, call: Call, caller: Caller) -> Result<Response> {
     let group: GroupId = call.id("group")?;
+    app.limits.read(call.asker(caller))?;
     let mark: Mark = call.json()?;
     let permit = app.access.permit::<Read>(caller, group).await?;
     let standing = app.reads.mark(&permit, mark.pos).await?;
@@ -61,14 +73,14 @@ async fn mark(app: App, call: Call, caller: Caller) -> Result<Response> {
 }
 
 /// One group's counts.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Unread {
     unread: u64,
     mentions: u64,
 }
 
 /// All groups' counts, and their sums.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Totals {
     unread: u64,
     mentions: u64,

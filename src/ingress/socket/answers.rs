@@ -1,13 +1,14 @@
 //! Failures as frames.
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use crate::egress::socket::Socket;
 use crate::error::Error;
 use crate::ingress::app::App;
-use crate::ingress::reply::causes;
+use crate::ingress::refusals;
+use crate::model::causes::causes;
 use crate::model::id::GroupId;
+use crate::model::trace::TraceId;
 use crate::protocol::code::ErrorCode;
 use crate::protocol::server::{ErrorFrame, ServerFrame, WrongField};
 use crate::protocol::websocket::encode::text_frame;
@@ -20,15 +21,12 @@ pub(super) fn refuse(
     id: Option<u64>,
     group: Option<GroupId>,
     error: &Error,
+    trace: TraceId,
 ) {
-    app.metrics
-        .request_errors
-        .with_label_values(&[error.code.name()])
-        .inc();
+    refusals::count(&app.metrics, error);
     let reference = (error.code == ErrorCode::Internal).then(|| {
-        let reference = Uuid::new_v4().simple().to_string();
-        tracing::error!(id = %reference, cause = %causes(error), "a frame failed");
-        reference
+        tracing::error!(id = %trace, cause = %causes(error), "a frame failed: {}", error.detail);
+        trace.to_string()
     });
     socket.send_raw(&error_frame(id, group, error, reference.as_deref()));
 }

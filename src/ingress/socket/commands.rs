@@ -2,19 +2,25 @@
 //! read, and answers.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Instrument as _;
 
 use super::answers;
-use crate::access::Read as ReadAccess;
+use crate::access::{Permit, Read as ReadAccess, Send as SendAccess};
 use crate::egress::attach::pieces;
 use crate::egress::socket::Socket;
 use crate::error::{Error, Result};
 use crate::ingress::app::App;
+use crate::ingress::limit::Asker;
 use crate::ingress::timeline::{self, Bounds};
+use crate::model::hint::HintKind;
 use crate::model::id::GroupId;
 use crate::model::position::Epoch;
+use crate::model::trace::Trace;
 use crate::pipeline::append::Attempt;
 use crate::pipeline::commands::messages::NewMessage;
-use crate::protocol::client::{ClientFrame, Follow, Pull, Read, Send, Token};
+use crate::protocol::client::{ClientFrame, Follow, Pull, Read, Send, Token, Typing};
 use crate::protocol::code::ErrorCode;
 use crate::protocol::server::{ServerFrame, page};
 
@@ -23,19 +29,52 @@ pub(super) struct Asked {
     /// The frame.
     pub(super) frame: ClientFrame,
     /// For a send: the epoch that the socket had been told (epochs.md rule 9).
-    told: Option<Epoch>,
+    pub(super) told: Option<Epoch>,
+    /// For a read mark: further ids that its answer answers.
+    pub(super) also: Vec<u64>,
+}
+
+/// A frame that a client should not have sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offence {
+    /// It was not valid.
+    Invalid,
+    /// It came too soon after others.
+    TooOften,
 }
 
 /// The commands of one socket.
 pub(super) struct Commands {
     app: App,
     socket: Arc<Socket>,
+    /// Whose budgets they spend.
+    asker: Asker,
 }
 
 impl Commands {
     /// Commands that answer on this socket.
-    pub(super) const fn new(app: App, socket: Arc<Socket>) -> Self {
-        Self { app, socket }
+    pub(super) const fn new(app: App, socket: Arc<Socket>, asker: Asker) -> Self {
+        Self { app, socket, asker }
+    }
+
+    /// Spends one read mark of the user's budget, or says how long to wait.
+    pub(super) fn spend_read(&self) -> std::result::Result<(), Duration> {
+        let spent = self.app.limits.read(self.asker);
+        spent.map_err(|error| Duration::from_millis(error.retry_after_ms.unwrap_or_default()))
+    }
+
+    /// Whether this typing is to be told. One that comes too soon, or is over the user's budget, is
+    /// dropped: it is the first thing that may be.
+    pub(super) fn is_typing_due(&self, typing: &Typing) -> bool {
+        let (hints, user) = (&self.app.hints, self.socket.caller.user);
+        if !hints.is_typing_due(user, typing.group) {
+            return false;
+        }
+        let is_within_budget = self.app.limits.other(self.asker).is_ok();
+        if !is_within_budget {
+            hints.count_dropped("limit", 1);
+        }
+        is_within_budget
     }
 
     /// Parses one text; a client whose frame is not valid is told why.
@@ -45,43 +84,77 @@ impl Commands {
         let frame = parsed
             .map_err(|refused| {
                 let error = Error::from(refused.invalid);
-                answers::refuse(&self.app, &self.socket, refused.id, refused.group, &error);
+                let trace = self.app.traces.entry("frame", None).trace();
+                let (id, group) = (refused.id, refused.group);
+                answers::refuse(&self.app, &self.socket, id, group, &error, trace.id);
             })
             .ok()?;
         let told = match &frame {
             ClientFrame::Send(send) => self.app.hub.told(&self.socket, send.group),
             _ => None,
         };
-        Some(Asked { frame, told })
+        Some(Asked {
+            frame,
+            told,
+            also: Vec::new(),
+        })
     }
 
     /// Handles one frame and answers it.
     ///
     /// # Errors
-    /// The frame was not valid; the client was told.
-    pub(super) async fn handle(&self, asked: Asked) -> Result<()> {
+    /// The client should not have sent it; it was told.
+    pub(super) async fn handle(&self, asked: Asked) -> std::result::Result<(), Offence> {
         let (id, group) = about(&asked.frame);
-        if let Err(error) = self.run(asked).await {
-            answers::refuse(&self.app, &self.socket, id, group, &error);
-            if error.code == ErrorCode::BadRequest {
-                return Err(error);
-            }
+        let also = asked.also.clone();
+        let name = asked.frame.name();
+        let mut span = self.app.traces.entry(format!("frame {name}"), None);
+        let trace = span.trace();
+        // Of the highest level, so that no line of the frame is without it.
+        let log_span = tracing::error_span!("frame", trace = %trace.id, name);
+        let run = self.run(asked, trace).instrument(log_span);
+        let Err(error) = run.await else {
+            return Ok(());
+        };
+        span.fail(error.code.name());
+        for id in also.into_iter().map(Some).chain([id]) {
+            answers::refuse(&self.app, &self.socket, id, group, &error, trace.id);
         }
-        Ok(())
+        match error.code {
+            ErrorCode::BadRequest => Err(Offence::Invalid),
+            ErrorCode::RateLimited => Err(Offence::TooOften),
+            _ => Ok(()),
+        }
     }
 
-    async fn run(&self, Asked { frame, told }: Asked) -> Result<()> {
+    /// A session that was ended asks nothing any more, nor one of which that cannot be known.
+    async fn run(&self, Asked { frame, told, also }: Asked, trace: Trace) -> Result<()> {
+        self.app.auth.sessions.check(self.socket.caller)?;
+        self.spend(&frame)?;
         match frame {
             ClientFrame::Hello(_) => Err(Error::field("type", "`hello` was said already")),
-            ClientFrame::Send(send) => self.send(send, told).await,
-            ClientFrame::Read(read) => self.read(read).await,
+            ClientFrame::Send(send) => self.send(send, told, trace).await,
+            ClientFrame::Read(read) => self.read(read, also).await,
             ClientFrame::Pull(pull) => self.pull(pull).await,
             ClientFrame::Follow(follow) => self.follow(follow).await,
-            ClientFrame::Token(token) => self.token(&token).await,
+            ClientFrame::Typing(typing) => self.typing(&typing).await,
+            ClientFrame::Token(token) => self.token(&token),
         }
     }
 
-    async fn send(&self, send: Send, told: Option<Epoch>) -> Result<()> {
+    /// Read marks and typing were paid for before they came here.
+    fn spend(&self, frame: &ClientFrame) -> Result<()> {
+        let (limits, asker) = (&self.app.limits, self.asker);
+        match frame {
+            ClientFrame::Send(send) => limits.message(asker, send.group),
+            ClientFrame::Pull(_) => limits.page(asker),
+            ClientFrame::Follow(_) => limits.follow(asker),
+            ClientFrame::Token(_) => limits.other(asker),
+            ClientFrame::Hello(_) | ClientFrame::Read(_) | ClientFrame::Typing(_) => Ok(()),
+        }
+    }
+
+    async fn send(&self, send: Send, told: Option<Epoch>, trace: Trace) -> Result<()> {
         let Send {
             id,
             group,
@@ -108,7 +181,7 @@ impl Commands {
         let sent = self
             .app
             .messages
-            .send(caller, group, &message, attempt)
+            .send(caller, group, &message, attempt, trace)
             .await?;
         let receipt = &sent.receipt;
         let (pos, message, at) = (receipt.pos, receipt.message, receipt.at);
@@ -123,7 +196,7 @@ impl Commands {
         Ok(())
     }
 
-    async fn read(&self, read: Read) -> Result<()> {
+    async fn read(&self, read: Read, also: Vec<u64>) -> Result<()> {
         let caller = self.socket.caller;
         let permit = self
             .app
@@ -131,7 +204,7 @@ impl Commands {
             .permit::<ReadAccess>(caller, read.group)
             .await?;
         self.app.reads.mark(&permit, read.pos).await?;
-        if let Some(id) = read.id {
+        for id in also.into_iter().chain(read.id) {
             self.done(id);
         }
         Ok(())
@@ -179,9 +252,17 @@ impl Commands {
         Ok(())
     }
 
-    async fn token(&self, token: &Token) -> Result<()> {
-        let (caller, until) = self.app.auth.tokens.verify(&token.token)?;
-        self.app.auth.sessions.check(caller).await?;
+    /// As with a send, and compared with the log at once: nothing else will refuse it later.
+    async fn typing(&self, typing: &Typing) -> Result<()> {
+        let caller = self.socket.caller;
+        let permit: Permit<SendAccess> = self.app.access.permit(caller, typing.group).await?;
+        let (user, groups) = (permit.caller().user, vec![permit.group()]);
+        self.app.hints.offer(HintKind::Typing, user, groups);
+        Ok(())
+    }
+
+    fn token(&self, token: &Token) -> Result<()> {
+        let (caller, until) = self.app.auth.caller_of(&token.token)?;
         if caller != self.socket.caller {
             let detail = "the token belongs to another session; open another socket for it";
             return Err(Error::new(ErrorCode::Unauthenticated, detail));
@@ -204,6 +285,7 @@ const fn about(frame: &ClientFrame) -> (Option<u64>, Option<GroupId>) {
         ClientFrame::Read(read) => (read.id, Some(read.group)),
         ClientFrame::Pull(pull) => (Some(pull.id), Some(pull.group)),
         ClientFrame::Follow(follow) => (Some(follow.id), None),
+        ClientFrame::Typing(typing) => (None, Some(typing.group)),
         ClientFrame::Token(token) => (Some(token.id), None),
     }
 }

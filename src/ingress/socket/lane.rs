@@ -5,18 +5,19 @@ use std::collections::VecDeque;
 use std::future::{Future, pending};
 use std::pin::Pin;
 
-use super::commands::{Asked, Commands};
-use crate::error::Result;
-use crate::protocol::client::ClientFrame;
+use super::commands::{Asked, Commands, Offence};
 
 /// Frames that wait before nothing more is read from the client.
 const WAITING_MAX: usize = 32;
+
+/// A frame that is being handled.
+type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Offence>> + Send + 'a>>;
 
 /// One lane.
 #[derive(Default)]
 pub(super) struct Lane<'a> {
     waiting: VecDeque<Asked>,
-    running: Option<Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>>,
+    running: Option<Running<'a>>,
 }
 
 impl<'a> Lane<'a> {
@@ -30,25 +31,17 @@ impl<'a> Lane<'a> {
         self.running.is_none() && self.waiting.is_empty()
     }
 
-    /// Adds a frame. A read mark that waits, and that nobody wants an answer to, is replaced by a
-    /// later one of its group.
+    /// Adds a frame.
     pub(super) fn add(&mut self, asked: Asked) {
-        let replaced = self
-            .waiting
-            .iter_mut()
-            .find(|waiting| is_overtaken(&waiting.frame, &asked.frame));
-        match replaced {
-            Some(waiting) => *waiting = asked,
-            None => self.waiting.push_back(asked),
-        }
+        self.waiting.push_back(asked);
     }
 
     /// Runs the frame at hand, or the next one, to its end; waits for ever if there is none.
     /// Cancel safe: what runs goes on with the next call.
     ///
     /// # Errors
-    /// The frame was not valid; the client was told.
-    pub(super) async fn run(&mut self, commands: &'a Commands) -> Result<()> {
+    /// The client should not have sent it; it was told.
+    pub(super) async fn run(&mut self, commands: &'a Commands) -> Result<(), Offence> {
         if self.running.is_none() {
             let Some(asked) = self.waiting.pop_front() else {
                 return pending().await;
@@ -70,16 +63,7 @@ impl<'a> Lane<'a> {
     pub(super) async fn finish(&mut self, commands: &'a Commands) {
         while !self.is_empty() {
             // The client was told of a failure.
-            drop(self.run(commands).await);
+            self.run(commands).await.unwrap_or_default();
         }
-    }
-}
-
-fn is_overtaken(waiting: &ClientFrame, new: &ClientFrame) -> bool {
-    match (waiting, new) {
-        (ClientFrame::Read(old), ClientFrame::Read(new)) => {
-            old.id.is_none() && old.group == new.group && old.pos <= new.pos
-        }
-        _ => false,
     }
 }

@@ -21,6 +21,8 @@ pub mod echo; // answers every message with itself, for conformance suites
 pub mod route; // from a request to a session
 pub mod session; // one client, from hello to the close
 mod wire; // its reading end
+mod marks; // its read marks, at their pace
 mod lane; // its frames, in order
+mod offences; // how much a client may do wrong
 mod commands; // each frame
 mod answers; // failures as frames

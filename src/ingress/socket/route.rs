@@ -2,14 +2,17 @@
 //! 101, and hands the raw stream to a session of its own.
 
 use hyper::Version;
+use hyper::upgrade::OnUpgrade;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use warp::http::header::{HOST, ORIGIN};
 use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::Response;
 
 use super::handshake::{Handshake, HandshakeError};
-use super::session;
-use super::upgrade::take_over;
+use super::session::{self, Guest, Opened};
+use super::upgrade::{TakenOver, UpgradeError, take_over};
+use crate::egress::send_queue::SendQueue;
 use crate::error::{Error, Result};
 use crate::ingress::app::App;
 use crate::ingress::call::Call;
@@ -17,12 +20,28 @@ use crate::ingress::reply;
 use crate::ingress::route::Route;
 use crate::protocol::code::ErrorCode;
 
+/// Whether the stream could be had.
+type Taken = std::result::Result<(), UpgradeError>;
+
 /// What the socket speaks.
 const SUBPROTOCOLS: &[&str] = &["qunliu.v1.json"];
 
 /// The routes of the socket.
 pub fn routes(app: &App) -> Vec<Route> {
-    vec![Route::open(app, Method::GET, "/v1/socket", open)]
+    vec![
+        Route::open(app, Method::GET, "/v1/socket", open)
+            .does(
+                "open_socket",
+                "Opens a WebSocket; its first frame proves who one is.",
+            )
+            .answers_nothing(StatusCode::SWITCHING_PROTOCOLS, "The socket is open.")
+            .answers_as::<reply::Problem<'_>>(
+                StatusCode::UPGRADE_REQUIRED,
+                "Another version of the WebSocket protocol was asked for.",
+                reply::PROBLEM,
+            )
+            .fails(&[ErrorCode::BadRequest, ErrorCode::Forbidden]),
+    ]
 }
 
 async fn open(app: App, call: Call) -> Result<Response> {
@@ -40,25 +59,56 @@ async fn open(app: App, call: Call) -> Result<Response> {
     let upgrade = call
         .upgrade
         .ok_or_else(|| Error::new(ErrorCode::BadRequest, "the connection cannot be upgraded"))?;
+    let address = call.connection.as_ref().map(|connection| connection.client);
+    let place = app.limits.socket(address)?;
+    let guest = Guest { address, place };
     let (sessions, connection) = (app.clone(), call.connection);
     app.tasks.spawn(async move {
-        match take_over::<TcpStream>(upgrade).await {
-            Ok(taken) => session::serve(&sessions, taken.stream, taken.leftover).await,
-            Err(error) => tracing::debug!(%error, "a socket was lost before it opened"),
+        let is_tls = connection
+            .as_ref()
+            .is_some_and(|connection| connection.is_tls);
+        let served = match is_tls {
+            // Boxed: a plain socket would carry the room for a TLS stream.
+            true => Box::pin(serve_tls(&sessions, upgrade, guest)).await,
+            false => serve_plain(&sessions, upgrade, guest).await,
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, "a socket was lost before it opened");
         }
         drop(connection);
     });
     Ok(handshake.response())
 }
 
+async fn serve_plain(app: &App, upgrade: OnUpgrade, guest: Guest) -> Taken {
+    let TakenOver { stream, leftover } = take_over::<TcpStream>(upgrade).await?;
+    let (input, output) = stream.into_split();
+    let opened = Opened {
+        input,
+        queue: SendQueue::new(output, app.hub.options.queue_bytes_max),
+        leftover,
+    };
+    session::serve(app, opened, guest).await;
+    Ok(())
+}
+
+async fn serve_tls(app: &App, upgrade: OnUpgrade, guest: Guest) -> Taken {
+    let taken = take_over::<TlsStream<TcpStream>>(upgrade).await?;
+    let (input, output) = tokio::io::split(taken.stream);
+    let opened = Opened {
+        input,
+        queue: SendQueue::owned(output, app.hub.options.queue_bytes_max),
+        leftover: taken.leftover,
+    };
+    session::serve(app, opened, guest).await;
+    Ok(())
+}
+
 /// A problem with the headers that the RFC asks for.
 fn refuse(error: HandshakeError, call: &Call) -> Response {
     let language = crate::ingress::call::Language::of(&call.headers);
     let problem = Error::new(ErrorCode::BadRequest, error.to_string());
-    let mut response = reply::problem(&problem, language);
-    if error.status() != StatusCode::METHOD_NOT_ALLOWED {
-        *response.status_mut() = error.status();
-    }
+    let mut response = reply::problem_as(error.status(), &problem, language, call.trace.id);
     response.headers_mut().extend(error.headers());
     response
 }

@@ -1,18 +1,22 @@
 //! One connected client, from `hello` to the close. Being greeted is a type of its own: before
 //! `hello` there are no commands.
 //!
-//! Inputs of the loop: draining, the queue's end, the two lanes of commands, bytes of the client.
+//! Inputs of the loop: draining, the queue's end, the two lanes of commands, read marks whose time
+//! has come, bytes of the client.
 //! Sends run one at a time, so that those of one connection keep their order.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::io::AsyncRead;
+use tokio::time::{Instant, timeout};
 
-use super::commands::Commands;
+use super::commands::{Asked, Commands, Offence};
 use super::lane::Lane;
+use super::marks::Marks;
+use super::offences::Offences;
 use super::reader::ReadError;
 use super::wire::Wire;
 use super::{answers, closing};
@@ -22,7 +26,12 @@ use crate::egress::send_queue::{Pushed, SendQueue, Unsent};
 use crate::egress::socket::Socket;
 use crate::error::{Error, Result};
 use crate::ingress::app::App;
+use crate::ingress::auth::ticket;
+use crate::ingress::limit::Asker;
+use crate::ingress::limit::sockets::Place;
+use crate::ingress::refusals;
 use crate::model::message::{MENTIONS_MAX, TEXT_CHARS_MAX};
+use crate::model::time::Time;
 use crate::protocol::client::{ClientFrame, FRAME_BYTES_MAX, Hello};
 use crate::protocol::code::{ErrorCode, close};
 use crate::protocol::json::NESTING_MAX;
@@ -42,11 +51,8 @@ const DRAIN_GRACE: Duration = Duration::from_secs(3);
 /// Clients are told to come back within this time after a drain, spread evenly.
 const RECONNECT_SPREAD_MS: u64 = 3_000;
 
-/// Invalid frames within a minute before the client is closed.
-const INVALID_MAX: u32 = 100;
-
 /// What this server understands beyond the beginnings of version 1.
-const FEATURES: &[&str] = &["send", "read", "pull", "follow", "token"];
+const FEATURES: &[&str] = &["send", "read", "pull", "follow", "token", "typing"];
 
 const LIMITS: Limits = Limits {
     frame_bytes: FRAME_BYTES_MAX,
@@ -58,22 +64,57 @@ const LIMITS: Limits = Limits {
 /// How a conversation ended: in good order, or by what came over the wire.
 type Ended = std::result::Result<(), ReadError>;
 
+/// The reading end of a stream, plain or TLS.
+pub trait Input: AsyncRead + Unpin + Send {}
+
+impl<R: AsyncRead + Unpin + Send> Input for R {}
+
+/// A connection that no longer speaks HTTP.
+#[derive(Debug)]
+pub struct Opened<R> {
+    /// Its reading end.
+    pub input: R,
+    /// Its writing end.
+    pub queue: SendQueue,
+    /// What was read already.
+    pub leftover: Vec<u8>,
+}
+
+/// Whoever opened the connection.
+#[derive(Debug)]
+pub struct Guest {
+    /// From where.
+    pub address: Option<IpAddr>,
+    /// The place among the sockets of that address, where they are counted.
+    pub place: Option<Place>,
+}
+
 /// Serves one connection until it ends.
-pub async fn serve(app: &App, stream: TcpStream, leftover: Vec<u8>) {
-    let (input, output) = stream.into_split();
-    let queue = Arc::new(SendQueue::new(output, app.hub.options.queue_bytes_max));
+pub async fn serve<R: Input>(app: &App, opened: Opened<R>, mut guest: Guest) {
+    let Opened {
+        input,
+        queue,
+        leftover,
+    } = opened;
+    let queue = Arc::new(queue);
     let mut wire = Wire::new(input, Arc::clone(&queue));
     app.metrics.sockets_open.inc();
-    if let Err(error) = converse(app, &mut wire, &queue, leftover).await {
+    if let Err(error) = converse(app, &mut wire, &queue, leftover, &mut guest).await {
         end(app, &queue, &error);
     }
     closing::finish(&mut wire.input, &queue, CLOSE_GRACE).await;
     app.metrics.sockets_open.dec();
 }
 
-async fn converse(app: &App, wire: &mut Wire, queue: &Arc<SendQueue>, leftover: Vec<u8>) -> Ended {
+async fn converse<R: Input>(
+    app: &App,
+    wire: &mut Wire<R>,
+    queue: &Arc<SendQueue>,
+    leftover: Vec<u8>,
+    guest: &mut Guest,
+) -> Ended {
     wire.feed(leftover)?;
-    let greeting = timeout(HELLO_PATIENCE, Box::pin(greet(app, wire)));
+    let greeting = timeout(HELLO_PATIENCE, Box::pin(greet(app, wire, guest.address)));
     let draining = app.tasks.draining().clone();
     let Some(greeted) = draining.run_until_cancelled(greeting).await else {
         close_unused(queue);
@@ -82,15 +123,22 @@ async fn converse(app: &App, wire: &mut Wire, queue: &Arc<SendQueue>, leftover: 
     let (hello, caller, until) = match greeted {
         Ok(Ok(Ok(greeting))) => greeting,
         Ok(Ok(Err(error))) => {
-            refuse(queue, &error);
+            refuse(app, queue, &error);
             return Ok(());
         }
         Ok(Err(error)) => return Err(error),
         Err(_elapsed) => {
             let late = Error::new(ErrorCode::Unauthenticated, "no hello came within 5 seconds");
-            refuse(queue, &late);
+            refuse(app, queue, &late);
             return Ok(());
         }
+    };
+    if let Some(place) = &mut guest.place {
+        place.greeted();
+    }
+    let asker = Asker {
+        address: guest.address,
+        user: caller.user,
     };
     let socket = Arc::new(Socket::arriving(
         app.hub.next_socket_id(),
@@ -102,7 +150,14 @@ async fn converse(app: &App, wire: &mut Wire, queue: &Arc<SendQueue>, leftover: 
     ));
     socket.note_seen(app.hub.now_s());
     let attached = app.attach.enter(&socket);
-    let talked = talk(app, wire, &socket, hello).await;
+    // From here on an end of the session finds the socket; one that came before is seen here.
+    let talked = match app.auth.sessions.check(caller) {
+        Ok(()) => talk(app, wire, &socket, hello, asker).await,
+        Err(error) => {
+            refuse(app, queue, &error);
+            Ok(())
+        }
+    };
     leave(app, &socket, attached);
     talked
 }
@@ -115,7 +170,11 @@ fn leave(app: &App, socket: &Socket, attached: Attached) {
 type Greeting = Result<(Hello, Caller, i64)>;
 
 /// Waits for the first frame, which must be a good `hello`.
-async fn greet(app: &App, wire: &mut Wire) -> std::result::Result<Greeting, ReadError> {
+async fn greet<R: Input>(
+    app: &App,
+    wire: &mut Wire<R>,
+    address: Option<IpAddr>,
+) -> std::result::Result<Greeting, ReadError> {
     let text = loop {
         match wire.take() {
             Some(text) => break text,
@@ -124,72 +183,164 @@ async fn greet(app: &App, wire: &mut Wire) -> std::result::Result<Greeting, Read
     };
     app.metrics.frames_received.inc();
     Ok(match ClientFrame::parse(&text) {
-        Ok(ClientFrame::Hello(hello)) => authenticate(app, hello).await,
+        Ok(ClientFrame::Hello(hello)) => authenticate(app, hello, address).await,
         Ok(_) => Err(Error::field("type", "the first frame must be `hello`")),
         Err(refused) => Err(Error::from(refused.invalid)),
     })
 }
 
-async fn authenticate(app: &App, hello: Hello) -> Greeting {
-    let (caller, until) = app.auth.tokens.verify(&hello.token)?;
-    app.auth.sessions.check(caller).await?;
+async fn authenticate(app: &App, hello: Hello, address: Option<IpAddr>) -> Greeting {
+    let (caller, until) = match (&hello.token, &hello.ticket) {
+        (Some(token), None) => app.auth.caller_of(token)?,
+        (None, Some(ticket)) => by_ticket(app, ticket).await?,
+        (Some(_), Some(_)) | (None, None) => {
+            let detail = "exactly one of `token` and `ticket` must be given";
+            return Err(Error::field("token", detail));
+        }
+    };
+    let user = caller.user;
+    app.limits.follow(Asker { address, user })?;
     Ok((hello, caller, until.as_millis()))
 }
 
-/// The welcome, then the loop.
-async fn talk(app: &App, wire: &mut Wire, socket: &Arc<Socket>, hello: Hello) -> Ended {
+/// A ticket authorises for as long as a fresh access token would.
+async fn by_ticket(app: &App, ticket: &str) -> Result<(Caller, Time)> {
+    let (session, user) = app.accounts.take_ticket(&ticket::hash(ticket)).await?;
+    let caller = Caller { user, session };
+    app.auth.sessions.check(caller)?;
+    let life_ms = i64::from(app.auth.tokens.life_s()) * 1000;
+    let until = Time::from_millis(app.clock.now().as_millis() + life_ms);
+    Ok((caller, until))
+}
+
+/// The welcome, then the loop, then what was begun.
+async fn talk<R: Input>(
+    app: &App,
+    wire: &mut Wire<R>,
+    socket: &Arc<Socket>,
+    hello: Hello,
+    asker: Asker,
+) -> Ended {
     if let Err(error) = Box::pin(welcome(app, socket, hello)).await {
-        answers::refuse(app, socket, None, None, &error);
+        let trace = app.traces.entry("frame hello", None).trace();
+        answers::refuse(app, socket, None, None, &error, trace.id);
         socket.close_with(close::RESTART, "try again", Unsent::Deliver);
         return Ok(());
     }
-    let commands = Commands::new(app.clone(), Arc::clone(socket));
-    let mut invalid = Invalid::default();
-    let (mut sends, mut others) = (Lane::default(), Lane::default());
+    let commands = Commands::new(app.clone(), Arc::clone(socket), asker);
+    let mut under_way = UnderWay::default();
+    let ended = listen(app, wire, socket, &commands, &mut under_way).await;
+    let is_drain = matches!(ended, Ok(Over::Draining));
+    // What the client sent is finished at a drain, and it is told; else its read marks are.
+    // Boxed: it holds whole commands, and an idle socket would carry the room for them.
+    let finishing = Box::pin(under_way.finish(&commands, is_drain));
+    drop(timeout(DRAIN_GRACE, finishing).await);
+    if is_drain {
+        say_goodbye(socket);
+    }
+    ended.map(drop)
+}
+
+/// How listening ended in good order.
+enum Over {
+    /// The socket was closed.
+    Closed,
+    /// The server drains.
+    Draining,
+}
+
+/// What was asked and is not done.
+#[derive(Default)]
+struct UnderWay<'a> {
+    sends: Lane<'a>,
+    others: Lane<'a>,
+    marks: Marks,
+}
+
+impl<'a> UnderWay<'a> {
+    fn has_room(&self) -> bool {
+        self.sends.has_room() && self.others.has_room() && self.marks.has_room()
+    }
+
+    fn add(&mut self, asked: Asked, commands: &Commands) {
+        match asked.frame {
+            ClientFrame::Send(_) => self.sends.add(asked),
+            ClientFrame::Read(mark) => {
+                let now = Instant::now();
+                let asked = self.marks.add(mark, now, || commands.spend_read());
+                asked.into_iter().for_each(|asked| self.others.add(asked));
+            }
+            ClientFrame::Typing(ref typing) if !commands.is_typing_due(typing) => {}
+            _ => self.others.add(asked),
+        }
+    }
+
+    fn add_due(&mut self, commands: &Commands) {
+        let due = self
+            .marks
+            .take_due(Instant::now(), || commands.spend_read());
+        due.into_iter().for_each(|asked| self.others.add(asked));
+    }
+
+    async fn finish(&mut self, commands: &'a Commands, sends_too: bool) {
+        let marks = self.marks.take_all();
+        if sends_too {
+            marks.into_iter().for_each(|asked| self.others.add(asked));
+            tokio::join!(self.sends.finish(commands), self.others.finish(commands));
+        } else {
+            for asked in marks {
+                // Nobody is there to be told.
+                commands.handle(asked).await.unwrap_or_default();
+            }
+        }
+    }
+}
+
+async fn listen<'a, R: Input>(
+    app: &App,
+    wire: &mut Wire<R>,
+    socket: &Socket,
+    commands: &'a Commands,
+    under_way: &mut UnderWay<'a>,
+) -> std::result::Result<Over, ReadError> {
+    let mut offences = Offences::default();
     loop {
-        while sends.has_room()
-            && others.has_room()
+        while under_way.has_room()
             && let Some(text) = wire.take()
         {
             match commands.parse(&text) {
-                Some(asked) if matches!(asked.frame, ClientFrame::Send(_)) => sends.add(asked),
-                Some(asked) => others.add(asked),
-                None => invalid.note(app.hub.now_s()),
+                Some(asked) => under_way.add(asked, commands),
+                None => offences.note(Offence::Invalid, app.hub.now_s()),
             }
         }
-        if invalid.is_abuse() {
-            abuse(socket);
-            return Ok(());
+        if let Some((code, reason)) = offences.abuse() {
+            abuse(socket, code, reason);
+            return Ok(Over::Closed);
         }
-        let has_room = sends.has_room() && others.has_room();
+        let has_room = under_way.has_room();
         tokio::select! {
             biased;
-            () = app.tasks.draining().cancelled() => break,
-            ended = socket.queue.pump() => return ended.map_err(ReadError::Io),
-            done = sends.run(&commands) => invalid.note_if(done.is_err(), app.hub.now_s()),
-            done = others.run(&commands) => invalid.note_if(done.is_err(), app.hub.now_s()),
+            () = app.tasks.draining().cancelled() => return Ok(Over::Draining),
+            ended = socket.queue.pump() => {
+                return ended.map(|()| Over::Closed).map_err(ReadError::Io);
+            }
+            done = under_way.sends.run(commands) => offences.note_if(done, app.hub.now_s()),
+            done = under_way.others.run(commands) => offences.note_if(done, app.hub.now_s()),
+            () = under_way.marks.due() => under_way.add_due(commands),
             read = wire.read(), if has_room => {
                 read?;
                 socket.note_seen(app.hub.now_s());
             }
         }
     }
-    // What the client sent is finished, and it is told.
-    let both = async { tokio::join!(sends.finish(&commands), others.finish(&commands)) };
-    drop(timeout(DRAIN_GRACE, both).await);
-    say_goodbye(socket);
-    Ok(())
 }
 
 async fn welcome(app: &App, socket: &Socket, hello: Hello) -> Result<()> {
-    let user = socket.caller.user;
-    let arrival = app.attach.arrive(socket, &hello.cursors).await?;
-    let users = app.directory.users(&[user]).await?;
-    let user = users.first().ok_or_else(|| Error::not_found("user"))?;
+    let (user, arrival) = app.attach.arrive(socket, &hello.cursors).await?;
     let (first, more) = pieces(&arrival.groups);
     socket.send(&ServerFrame::Welcome(Welcome {
         session: socket.caller.session,
-        user,
+        user: &user,
         time: app.clock.now(),
         heartbeat_s: app.hub.options.heartbeat_s,
         limits: LIMITS,
@@ -214,43 +365,15 @@ fn say_goodbye(socket: &Socket) {
     socket.close_with(close::RESTART, "drain", Unsent::Deliver);
 }
 
-fn abuse(socket: &Socket) {
-    if let Some(code) = ErrorCode::BadRequest.close_code() {
-        socket.close_with(code, "too many invalid frames", Unsent::Deliver);
-    }
-}
-
-/// Counts invalid frames by the minute.
-#[derive(Default)]
-struct Invalid {
-    minute: u64,
-    count: u32,
-}
-
-impl Invalid {
-    fn note(&mut self, now_s: u64) {
-        if now_s / 60 != self.minute {
-            *self = Self {
-                minute: now_s / 60,
-                count: 0,
-            };
-        }
-        self.count += 1;
-    }
-
-    fn note_if(&mut self, is_invalid: bool, now_s: u64) {
-        if is_invalid {
-            self.note(now_s);
-        }
-    }
-
-    const fn is_abuse(&self) -> bool {
-        self.count >= INVALID_MAX
+fn abuse(socket: &Socket, code: ErrorCode, reason: &str) {
+    if let Some(code) = code.close_code() {
+        socket.close_with(code, reason, Unsent::Deliver);
     }
 }
 
 /// Refuses a connection that was not greeted.
-fn refuse(queue: &SendQueue, error: &Error) {
+fn refuse(app: &App, queue: &SendQueue, error: &Error) {
+    refusals::count(&app.metrics, error);
     let frame = answers::error_frame(None, None, error, None);
     push_last(queue, &frame);
     let code = error.code.close_code().unwrap_or(close::RESTART);

@@ -1,11 +1,11 @@
 //! The raw stream out of hyper, after the 101 was sent.
 //!
-//! For a server on `hyper_util::server::conn::auto::Builder` with `serve_connection_with_upgrades`.
+//! For a server on `hyper::server::conn::http1::Builder` with `with_upgrades`.
 //! The stream comes out as its own type, so that nothing of hyper stays in a connection that may
 //! live for days.
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
+use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -46,7 +46,7 @@ fn dismantle<S>(upgraded: Upgraded) -> Result<TakenOver<S>, UpgradeError>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let Ok(parts) = downcast::<TokioIo<S>>(upgraded) else {
+    let Ok(parts) = upgraded.downcast::<TokioIo<S>>() else {
         return Err(UpgradeError::OtherStream);
     };
     Ok(TakenOver {

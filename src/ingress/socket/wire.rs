@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::io::AsyncRead;
 
 use super::decoder::{Decoder, Item, Limits};
 use super::reader::{self, ReadError};
@@ -23,16 +23,16 @@ const LIMITS: Limits = Limits {
 };
 
 /// The reading end.
-pub(super) struct Wire {
-    pub(super) input: OwnedReadHalf,
+pub(super) struct Wire<R> {
+    pub(super) input: R,
     decoder: Decoder,
     texts: VecDeque<String>,
     queue: Arc<SendQueue>,
 }
 
-impl Wire {
+impl<R: AsyncRead + Unpin> Wire<R> {
     /// A reading end; what it answers by itself goes to `queue`.
-    pub(super) fn new(input: OwnedReadHalf, queue: Arc<SendQueue>) -> Self {
+    pub(super) fn new(input: R, queue: Arc<SendQueue>) -> Self {
         Self {
             input,
             decoder: Decoder::new(LIMITS),

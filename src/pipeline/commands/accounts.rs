@@ -1,17 +1,19 @@
-//! Accounts and sessions: what the directory keeps of people and their log-ins. Passwords and
-//! tokens are the caller's business: only a hash and a generation come here.
+//! Accounts and sessions: what is kept of people and their log-ins. Passwords and tokens are the
+//! caller's business: only hashes and a generation come here.
 
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::error::{Error, FieldError, Result};
+use crate::error::{Busy, Error, FieldError, Result};
 use crate::model::id::{MerchantId, SessionId, UserId};
 use crate::model::merchant::Merchant;
 use crate::model::name::{AccountName, ShownName};
 use crate::model::time::Time;
 use crate::model::user::User;
 use crate::protocol::code::ErrorCode;
-use crate::store::directory::{Directory, NewUser, Registered, Session};
+use crate::store::accounts::{
+    self as kept, Credentials, NewUser, Registered, Session, TicketHash, Which,
+};
 
 /// For how long a used refresh token is answered with its successor again: two tabs, or an
 /// answer that was lost.
@@ -38,17 +40,17 @@ pub struct NewAccount {
 /// Accounts and sessions.
 #[derive(Clone)]
 pub struct Accounts {
-    directory: Arc<dyn Directory>,
+    store: Arc<dyn kept::Accounts>,
     clock: Arc<dyn Clock>,
     session_ms: i64,
 }
 
 impl Accounts {
-    /// Accounts of this directory, with sessions of so many days.
-    pub fn new(directory: Arc<dyn Directory>, clock: Arc<dyn Clock>, session_days: u32) -> Self {
+    /// Accounts of this store, with sessions of so many days.
+    pub fn new(store: Arc<dyn kept::Accounts>, clock: Arc<dyn Clock>, session_days: u32) -> Self {
         let session_ms = i64::from(session_days) * DAY_MS;
         Self {
-            directory,
+            store,
             clock,
             session_ms,
         }
@@ -72,7 +74,7 @@ impl Accounts {
             first_merchant: (MerchantId::generate(at), user.display_name.clone()),
             refuse_first: !new.may_be_first,
         };
-        match self.directory.register(asked).await? {
+        match self.store.register(asked).await? {
             Registered::Yes => Ok((user, None)),
             Registered::First(merchant) => Ok((user, Some(merchant))),
             Registered::NameTaken => Err(refused(ErrorCode::Conflict, "name", "is taken")),
@@ -84,11 +86,31 @@ impl Accounts {
         }
     }
 
-    /// Begins a session.
+    /// What a log-in under this name is checked against.
     ///
     /// # Errors
-    /// `busy` when the directory does not answer.
-    pub async fn begin_session(&self, user: UserId, device: String) -> Result<Session> {
+    /// `busy` when the store does not answer.
+    pub async fn credentials(&self, name: &str) -> Result<Option<Credentials>> {
+        Ok(self.store.credentials(name).await?)
+    }
+
+    /// What a change of this account's own password is checked against.
+    ///
+    /// # Errors
+    /// As [`Accounts::credentials`].
+    pub async fn credentials_of(&self, user: &User) -> Result<Credentials> {
+        let known = self.store.credentials(&user.name).await?;
+        known
+            .filter(|known| known.user.id == user.id)
+            .ok_or_else(over)
+    }
+
+    /// Begins a session of an account whose password was just proven against `hash`.
+    ///
+    /// # Errors
+    /// `unauthenticated` if that is not its password any more, or it is disabled; `busy` when the
+    /// store does not answer.
+    pub async fn begin_session(&self, user: UserId, device: String, hash: &str) -> Result<Session> {
         let at = self.clock.now();
         let session = Session {
             id: SessionId::generate(at),
@@ -98,8 +120,8 @@ impl Accounts {
             refreshed_at: at,
             expires_at: self.expiry(at),
         };
-        self.directory.begin_session(&session).await?;
-        Ok(session)
+        let began = self.store.begin_session(&session, hash).await?;
+        began.then_some(session).ok_or_else(over)
     }
 
     /// Renews a session by a refresh token of `generation`, and answers it as it is then. The
@@ -110,10 +132,10 @@ impl Accounts {
     /// `unauthenticated` for a session that is over, or is ended by this.
     pub async fn renew(&self, id: SessionId, generation: i64) -> Result<Session> {
         for _ in 0..RACES_MAX {
-            let session = self.directory.session(id).await?.ok_or_else(over)?;
+            let session = self.store.session(id).await?.ok_or_else(over)?;
             let now = self.clock.now();
             if session.expires_at <= now {
-                return self.end_refused(id).await;
+                return self.end_refused(&session).await;
             }
             if generation == session.generation {
                 if let Some(renewed) = self.move_on(session, now).await? {
@@ -126,9 +148,13 @@ impl Accounts {
                 return Ok(session);
             }
             tracing::warn!(session = %id, "a refresh token was used twice; the session ends");
-            return self.end_refused(id).await;
+            return self.end_refused(&session).await;
         }
-        Err(Error::busy("the session is being renewed; try again", 200))
+        Err(Error::busy(
+            Busy::Race,
+            "the session is being renewed; try again",
+            200,
+        ))
     }
 
     /// Counts the renewal; `None` if another one came first.
@@ -136,7 +162,7 @@ impl Accounts {
         let expires_at = self.expiry(now);
         let from = session.generation;
         let moved = self
-            .directory
+            .store
             .renew_session(session.id, from, now, expires_at)
             .await?;
         let generation = from + 1;
@@ -148,17 +174,84 @@ impl Accounts {
         }))
     }
 
-    async fn end_refused(&self, id: SessionId) -> Result<Session> {
-        self.end_session(id).await?;
+    async fn end_refused(&self, session: &Session) -> Result<Session> {
+        self.end_sessions(session.user, Which::One(session.id))
+            .await?;
         Err(over())
     }
 
-    /// Ends a session.
+    /// Ends sessions of a user; answers how many.
     ///
     /// # Errors
-    /// `busy` when the directory does not answer.
-    pub async fn end_session(&self, id: SessionId) -> Result<()> {
-        Ok(self.directory.end_session(id).await?)
+    /// `busy` when the store does not answer.
+    pub async fn end_sessions(&self, user: UserId, which: Which) -> Result<u64> {
+        Ok(self
+            .store
+            .end_sessions(user, which, self.clock.now())
+            .await?)
+    }
+
+    /// A user's sessions that go on, newest first.
+    ///
+    /// # Errors
+    /// `busy` when the store does not answer.
+    pub async fn sessions_of(&self, user: UserId) -> Result<Vec<Session>> {
+        let now = self.clock.now();
+        let mut sessions = self.store.sessions_of(user).await?;
+        sessions.retain(|session| session.expires_at > now);
+        Ok(sessions)
+    }
+
+    /// Changes a password and ends all sessions but `keep`.
+    ///
+    /// # Errors
+    /// `busy` when the store does not answer.
+    pub async fn set_password(
+        &self,
+        user: UserId,
+        hash: &str,
+        keep: Option<SessionId>,
+    ) -> Result<()> {
+        let at = self.clock.now();
+        Ok(self.store.set_password(user, hash, keep, at).await?)
+    }
+
+    /// Disables an account and ends its sessions, or enables it.
+    ///
+    /// # Errors
+    /// `busy` when the store does not answer.
+    pub async fn set_disabled(&self, user: UserId, is_disabled: bool) -> Result<()> {
+        let at = self.clock.now();
+        Ok(self.store.set_disabled(user, is_disabled, at).await?)
+    }
+
+    /// Keeps a ticket of a session for `life_s` seconds.
+    ///
+    /// # Errors
+    /// `unauthenticated` if the session is over; `busy` when the store does not answer.
+    pub async fn keep_ticket(
+        &self,
+        ticket: &TicketHash,
+        session: SessionId,
+        life_s: u32,
+    ) -> Result<()> {
+        let at = self.clock.now();
+        let until = Time::from_millis(at.as_millis() + i64::from(life_s) * 1000);
+        let kept = self.store.keep_ticket(ticket, session, at, until).await?;
+        kept.then_some(()).ok_or_else(over)
+    }
+
+    /// Takes a ticket: whose it is.
+    ///
+    /// # Errors
+    /// `unauthenticated` if it was taken, ran out or never was; `busy` when the store does not
+    /// answer.
+    pub async fn take_ticket(&self, ticket: &TicketHash) -> Result<(SessionId, UserId)> {
+        let taken = self.store.take_ticket(ticket, self.clock.now()).await?;
+        taken.ok_or_else(|| {
+            let detail = "the ticket was used or ran out; ask for another";
+            Error::new(ErrorCode::Unauthenticated, detail)
+        })
     }
 
     const fn expiry(&self, at: Time) -> Time {

@@ -36,6 +36,8 @@ const DECISIONS_MAX: usize = 2;
 pub struct Options {
     /// Whether owners and admins may add any account by its id.
     pub add_without_invite: bool,
+    /// How many members a group has at most; no less than one founding may bring.
+    pub members_max: u64,
 }
 
 /// Changes who is in a group.
@@ -70,7 +72,8 @@ impl Members {
     /// who are members already stay as they are.
     ///
     /// # Errors
-    /// `not_found` for an unknown person, `forbidden` for a role that is not below the caller's.
+    /// `not_found` for an unknown person, `forbidden` for a role that is not below the caller's,
+    /// `conflict` for a group that would have more members than it may.
     pub async fn add(
         &self,
         permit: Permit<Invite>,
@@ -85,9 +88,14 @@ impl Members {
         }
         must_outrank(permit.role(), role, "give this role")?;
         let (group, actor) = (permit.group(), permit.caller().user);
-        let changed = self
-            .directory
-            .add_members(group, actor, users, role, self.clock.now());
+        let changed = self.directory.add_members(
+            group,
+            actor,
+            users,
+            role,
+            self.options.members_max,
+            self.clock.now(),
+        );
         let rows = settle(changed.await?)?;
         let receipts = self.outbox.append(&rows).await?;
         let mut added = joined(&rows, &receipts);
@@ -208,8 +216,8 @@ impl Members {
 /// The rows of a decided change, or why it was refused.
 ///
 /// # Errors
-/// `not_found` for an unknown person or one who is no member, `conflict` for the last owner and
-/// for a role that moved.
+/// `not_found` for an unknown person or one who is no member, `conflict` for the last owner, for a
+/// full group and for a role that moved.
 pub(super) fn settle(changed: Changed) -> Result<Vec<OutboxRow>> {
     match changed {
         Changed::Rows(rows) => Ok(rows),
@@ -218,6 +226,10 @@ pub(super) fn settle(changed: Changed) -> Result<Vec<OutboxRow>> {
         Changed::RoleMoved => Err(moved()),
         Changed::LastOwner => {
             let detail = "the last owner cannot go without handing the group over";
+            Err(Error::new(ErrorCode::Conflict, detail))
+        }
+        Changed::Full => {
+            let detail = "the group would have more members than this server allows";
             Err(Error::new(ErrorCode::Conflict, detail))
         }
     }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use crate::access::{Access, Caller, Permit, Send};
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::{Busy, Error, Result};
 use crate::model::client_id::ClientId;
 use crate::model::event::{Content, Draft, Fixed};
 use crate::model::id::{GroupId, MessageId};
 use crate::model::message::{Body, Mentions};
 use crate::model::permission::Action;
 use crate::model::position::Position;
+use crate::model::trace::Trace;
 use crate::pipeline::append::{Appender, Attempt, Placed, Request};
+use crate::pipeline::policy::Policy;
 use crate::protocol::code::ErrorCode;
 use crate::store::counts::Counts;
 use crate::store::history::History;
@@ -47,6 +49,7 @@ pub struct Messages {
     appender: Arc<Appender>,
     history: History,
     counts: Counts,
+    policy: Policy,
     clock: Arc<dyn Clock>,
 }
 
@@ -57,6 +60,7 @@ impl Messages {
         appender: Arc<Appender>,
         history: History,
         counts: Counts,
+        policy: Policy,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
@@ -64,6 +68,7 @@ impl Messages {
             appender,
             history,
             counts,
+            policy,
             clock,
         }
     }
@@ -71,7 +76,7 @@ impl Messages {
     /// Sends one message, once, however often it is asked for under the same `client_id`.
     ///
     /// # Errors
-    /// `not_found`, `forbidden`, `bad_request` for a reply to nothing, `conflict`, `busy`, and
+    /// `not_found`, `forbidden`, `refused`, `bad_request` for a reply to nothing, `conflict`, `busy`, and
     /// `internal` with an unknown outcome.
     pub async fn send(
         &self,
@@ -79,6 +84,7 @@ impl Messages {
         group: GroupId,
         message: &NewMessage,
         attempt: Attempt,
+        trace: Trace,
     ) -> Result<Sent> {
         let mut permit = self.access.permit_send(caller, group).await?;
         let attempt = self.checked(group, attempt).await?;
@@ -87,10 +93,12 @@ impl Messages {
             draft: self.draft(&permit, message),
             rights: Some(permit.rights()),
             attempt,
+            trace,
         };
         // Rights may change again while the permit is renewed, but not for ever.
         for _ in 0..4 {
             check_mentions(&permit, message)?;
+            self.policy.check(&permit, message)?;
             match self.appender.append(&request).await? {
                 Placed::New(receipt) => {
                     return Ok(Sent {
@@ -111,6 +119,7 @@ impl Messages {
             }
         }
         Err(Error::busy(
+            Busy::Race,
             "the group's members change too quickly; try again",
             200,
         ))

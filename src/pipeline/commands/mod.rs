@@ -5,4 +5,5 @@ pub mod accounts;
 pub mod groups;
 pub mod members;
 pub mod messages;
+pub mod profiles;
 pub mod reads;

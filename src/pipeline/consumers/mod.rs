@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::store::Result;
 use crate::store::consumers::{Consumer, Delivery};
+use crate::store::dead_letters::LetterId;
 
 pub mod persist;
 pub mod unread;
@@ -30,4 +31,13 @@ pub trait Handler: Send + Sync {
     /// # Errors
     /// `Unavailable`: bury it again.
     async fn bury(&self, letter: &Delivery, reason: &str) -> Result<()>;
+}
+
+/// The name of the dead letter that a delivery becomes.
+const fn letter_id(consumer: Consumer, letter: &Delivery) -> LetterId {
+    LetterId {
+        consumer,
+        group: letter.group,
+        pos: letter.pos,
+    }
 }

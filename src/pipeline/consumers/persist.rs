@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::Handler;
+use super::{Handler, letter_id};
 use crate::clock::Clock;
 use crate::model::client_id::ClientId;
 use crate::model::epoch::EpochTable;
@@ -17,6 +17,7 @@ use crate::model::time::Time;
 use crate::pipeline::fences::Fences;
 use crate::pipeline::reopen::Reopener;
 use crate::store::consumers::{Consumer, Delivery};
+use crate::store::dead_letters::DeadLetters;
 use crate::store::epochs::Epochs;
 use crate::store::history::History;
 use crate::store::log::Log;
@@ -24,6 +25,7 @@ use crate::store::messages::{Inserted, Messages};
 use crate::store::signals::{Signal, Signals};
 use crate::store::{Result, StoreError};
 use crate::telemetry::Metrics;
+use crate::traces::{Kind as SpanKind, Span, Traces};
 
 /// How many groups' watermarks are remembered; a forgotten one is read again.
 const REMEMBERED_MAX: usize = 100_000;
@@ -35,6 +37,8 @@ pub struct Stores {
     pub log: Arc<dyn Log>,
     /// Where events go.
     pub messages: Arc<dyn Messages>,
+    /// Where what cannot go there goes.
+    pub dead_letters: Arc<dyn DeadLetters>,
     /// What decides which of them count.
     pub epochs: Arc<dyn Epochs>,
     /// Who waits for `stored`.
@@ -52,6 +56,7 @@ pub struct Persist {
     stores: Stores,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    traces: Traces,
     remembered: Mutex<HashMap<GroupId, Known>>,
 }
 
@@ -66,11 +71,12 @@ type Batch = Vec<(GroupId, Entry)>;
 
 impl Persist {
     /// A persister into these stores.
-    pub fn new(stores: Stores, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+    pub fn new(stores: Stores, clock: Arc<dyn Clock>, metrics: Metrics, traces: Traces) -> Self {
         Self {
             stores,
             clock,
             metrics,
+            traces,
             remembered: Mutex::default(),
         }
     }
@@ -157,21 +163,8 @@ impl Persist {
     /// The epochs of the partitions whose fence stands, asked after the inserts.
     async fn confirm(&self, groups: &[GroupId]) -> Result<HashMap<Partition, Epoch>> {
         let partitions: BTreeSet<Partition> = groups.iter().map(GroupId::partition).collect();
-        let mut fences = Vec::with_capacity(partitions.len());
-        for partition in partitions {
-            fences.push((partition, self.stores.fences.get(partition).await?.epoch));
-        }
-        if self.stores.epochs.confirm(&fences).await? {
-            return Ok(fences.into_iter().collect());
-        }
-        let mut standing = HashMap::new();
-        for (partition, _) in fences {
-            let epoch = self.stores.fences.read(partition).await?.epoch;
-            if self.stores.epochs.confirm(&[(partition, epoch)]).await? {
-                standing.insert(partition, epoch);
-            }
-        }
-        Ok(standing)
+        let partitions: Vec<Partition> = partitions.into_iter().collect();
+        self.stores.fences.confirm(&partitions).await
     }
 
     async fn say(&self, known: Vec<(GroupId, Known)>) -> Result<()> {
@@ -201,12 +194,18 @@ impl Persist {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A span of the write for each event of a sampled trace.
+    fn begin(&self, batch: &[Delivery]) -> Vec<Span> {
+        let traces = batch.iter().filter_map(|delivery| delivery.trace);
+        let sampled = traces.filter(|trace| trace.is_sampled);
+        let begin = |trace| self.traces.child("persist", SpanKind::Consumer, trace);
+        sampled.map(begin).collect()
+    }
+
     fn observe(&self, batch: &Batch) {
-        let now = self.clock.now().as_millis();
+        let now = self.clock.now();
         for (_, entry) in batch {
-            let delay = std::time::Duration::from_millis(
-                u64::try_from(now - entry.at.as_millis()).unwrap_or(0),
-            );
+            let delay = now.since(entry.at);
             self.metrics.stored_seconds.observe(delay.as_secs_f64());
         }
     }
@@ -220,7 +219,11 @@ impl Handler for Persist {
 
     async fn handle(&self, batch: &[Delivery]) -> Result<()> {
         let entries = readable(batch)?;
-        self.insert(&entries).await?;
+        let spans = self.begin(batch);
+        let inserted = self.insert(&entries).await;
+        end(spans, batch.len(), inserted.is_ok());
+        inserted?;
+        say_stored(batch);
         let mut positions: BTreeMap<GroupId, Vec<Position>> = BTreeMap::new();
         for (group, entry) in &entries {
             positions.entry(*group).or_default().push(entry.pos);
@@ -232,10 +235,10 @@ impl Handler for Persist {
 
     /// Keeps the letter, and a placeholder in its position, so that the watermark can pass.
     async fn bury(&self, letter: &Delivery, reason: &str) -> Result<()> {
-        let messages = &self.stores.messages;
-        let name = Consumer::Persist.name();
-        messages
-            .keep_dead_letter(name, letter.group, letter.pos, letter.payload(), reason)
+        let (messages, dead_letters) = (&self.stores.messages, &self.stores.dead_letters);
+        let (id, now) = (letter_id(Consumer::Persist, letter), self.clock.now());
+        dead_letters
+            .keep(id, now, &letter.payload(), reason)
             .await?;
         let before = messages
             .range_back(letter.group, Some(letter.pos), 1)
@@ -244,11 +247,33 @@ impl Handler for Persist {
             Ok(entry) => entry.count,
             Err(_) => before.first().map_or(0, |entry| entry.count),
         };
-        let placeholder = placeholder(letter, count, self.clock.now());
+        let placeholder = placeholder(letter.group, letter.pos, count, now);
         // Another event at this position stays: it then is what the position says.
         messages.insert(&[(letter.group, placeholder)]).await?;
         self.advance(&BTreeMap::from([(letter.group, vec![letter.pos])]))
             .await
+    }
+}
+
+fn end(spans: Vec<Span>, batch: usize, is_inserted: bool) {
+    for mut span in spans {
+        span.note("qunliu.batch", batch);
+        if !is_inserted {
+            span.fail("failed");
+        }
+        span.end();
+    }
+}
+
+/// One line for each event, by which a send is followed into the message store.
+fn say_stored(batch: &[Delivery]) {
+    for Delivery {
+        group, pos, trace, ..
+    } in batch
+    {
+        if let Some(trace) = trace {
+            tracing::debug!(trace = %trace.id, %group, %pos, "inserted");
+        }
     }
 }
 
@@ -259,32 +284,35 @@ impl Handler for Persist {
 pub(super) fn readable(batch: &[Delivery]) -> Result<Batch> {
     let read = |delivery: &Delivery| match &delivery.entry {
         Ok(entry) => Ok((delivery.group, entry.clone())),
-        Err(what) => Err(StoreError::Corrupt {
+        Err(unreadable) => Err(StoreError::Corrupt {
             store: "log",
-            what: what.clone(),
+            what: unreadable.reason.clone(),
         }),
     };
     batch.iter().map(read).collect()
 }
 
-fn placeholder(letter: &Delivery, count: u64, now: Time) -> Entry {
+/// What holds the place of an event that cannot be kept, or is nowhere any more.
+pub(in crate::pipeline) fn placeholder(
+    group: GroupId,
+    pos: Position,
+    count: u64,
+    at: Time,
+) -> Entry {
     let nobody = UserId::from_bytes([0; 16]);
-    let mut key = letter.pos.to_bytes();
+    let mut key = pos.to_bytes();
     key.iter_mut()
-        .zip(letter.group.as_bytes())
+        .zip(group.as_bytes())
         .for_each(|(byte, salt)| *byte ^= salt);
     let client_id = ClientId::from_bytes(key);
     let fixed = Fixed {
         client_id,
         sender: nobody,
-        at: now,
+        at,
         content: Content::Lost {},
     };
-    let draft = crate::model::event::Draft {
-        group: letter.group,
-        fixed,
-    };
-    let entry = draft.into_entry(letter.pos, count, 0);
+    let draft = crate::model::event::Draft { group, fixed };
+    let entry = draft.into_entry(pos, count, 0);
     debug_assert_eq!(entry.kind, Kind::Lost, "a placeholder is of its own kind");
     entry
 }

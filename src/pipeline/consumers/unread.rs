@@ -6,26 +6,40 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::Handler;
 use super::persist::readable;
+use super::{Handler, letter_id};
+use crate::clock::Clock;
 use crate::model::event::{Content, Entry};
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
+use crate::store::cards::Cards;
 use crate::store::consumers::{Consumer, Delivery};
-use crate::store::messages::Messages;
+use crate::store::dead_letters::DeadLetters;
 use crate::store::unread::{DurableHead, Learnt, Mention, Unread};
 use crate::store::{Result, StoreError};
 
 /// The consumer `unread`.
 pub struct UnreadTotals {
     unread: Arc<dyn Unread>,
-    messages: Arc<dyn Messages>,
+    dead_letters: Arc<dyn DeadLetters>,
+    cards: Arc<dyn Cards>,
+    clock: Arc<dyn Clock>,
 }
 
 impl UnreadTotals {
-    /// Totals kept by `unread`; dead letters by `messages`.
-    pub fn new(unread: Arc<dyn Unread>, messages: Arc<dyn Messages>) -> Self {
-        Self { unread, messages }
+    /// Totals kept by `unread`; `cards` are told of mentions.
+    pub fn new(
+        unread: Arc<dyn Unread>,
+        dead_letters: Arc<dyn DeadLetters>,
+        cards: Arc<dyn Cards>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            unread,
+            dead_letters,
+            cards,
+            clock,
+        }
     }
 }
 
@@ -36,16 +50,29 @@ impl Handler for UnreadTotals {
     }
 
     async fn handle(&self, batch: &[Delivery]) -> Result<()> {
-        let learnt = learn(&readable(batch)?)?;
-        self.unread.record(&learnt).await
+        record(&*self.unread, &*self.cards, &readable(batch)?).await
     }
 
     async fn bury(&self, letter: &Delivery, reason: &str) -> Result<()> {
-        let name = Consumer::Unread.name();
-        self.messages
-            .keep_dead_letter(name, letter.group, letter.pos, letter.payload(), reason)
+        let (id, now) = (letter_id(Consumer::Unread, letter), self.clock.now());
+        self.dead_letters
+            .keep(id, now, &letter.payload(), reason)
             .await
     }
+}
+
+/// Records what a batch says.
+///
+/// # Errors
+/// `Corrupt` if an event cannot be read; as [`Unread::record`] and [`Cards::note`].
+pub(in crate::pipeline) async fn record(
+    unread: &dyn Unread,
+    cards: &dyn Cards,
+    batch: &[(GroupId, Entry)],
+) -> Result<()> {
+    let learnt = learn(batch)?;
+    unread.record(&learnt).await?;
+    cards.note(&learnt).await
 }
 
 /// What a batch says.

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use tokio::sync::Mutex;
 
@@ -21,7 +22,7 @@ use super::writer::Writer;
 use crate::model::id::GroupId;
 use crate::model::position::Position;
 use crate::store::Result;
-use crate::store::consumers::{Consumer, ConsumerLog, Delivery};
+use crate::store::consumers::{Consumer, ConsumerLog, Delivery, Unreadable};
 
 /// The consumers of the logs in the file.
 pub struct EmbeddedConsumers {
@@ -167,7 +168,12 @@ fn deliveries(group: GroupId, rows: &[SqliteRow]) -> Result<Vec<Delivery>> {
         Ok(Delivery {
             group,
             pos: get_position(row, "epoch", "seq")?,
-            entry: entry(row).map_err(|error| error.to_string()),
+            entry: entry(row).map_err(|error| Unreadable {
+                reason: error.to_string(),
+                payload: row.try_get("fixed").unwrap_or_default(),
+            }),
+            // The append has stored it: there is no later write to find it by.
+            trace: None,
         })
     };
     rows.iter().map(delivery).collect()

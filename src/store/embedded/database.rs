@@ -31,7 +31,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long SQLite itself waits for a lock: only another process, as an operator's, can hold one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// The open file. Cheap to clone; all clones are one set of connections.
 #[derive(Debug, Clone)]
@@ -52,7 +52,9 @@ impl Database {
         let options = options(path);
         let writer = pool(1).connect_with(options.clone()).await;
         let writer = writer.map_err(store_error)?;
-        check_version(&writer).await?;
+        let version = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&writer);
+        let version: String = version.await.map_err(store_error)?;
+        check_version(&version).map_err(failed)?;
         MIGRATIONS.run(&writer).await.map_err(migrate_error)?;
         let reader = options.pragma("query_only", "ON");
         let reader = pool(READERS).connect_with(reader).await;
@@ -95,9 +97,13 @@ async fn make_private(path: &Path) -> std::io::Result<()> {
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
+    safe_options(path).journal_mode(SqliteJournalMode::Wal)
+}
+
+/// All but the mode of the journal, which is a property of the file and not of a connection.
+pub(super) fn safe_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
@@ -113,17 +119,15 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         .max_lifetime(None)
 }
 
-async fn check_version(pool: &SqlitePool) -> Result<()> {
-    let version: String = sqlx::query_scalar("SELECT sqlite_version()")
-        .fetch_one(pool)
-        .await
-        .map_err(store_error)?;
-    if is_recent(&version) {
+/// Judges the version of the library, or says what is needed.
+pub(super) fn check_version(version: &str) -> std::result::Result<(), String> {
+    if is_recent(version) {
         return Ok(());
     }
     let [major, minor, patch] = VERSION_MIN;
-    let wanted = format!("SQLite {version} is linked; {major}.{minor}.{patch} or newer is needed");
-    Err(failed(wanted))
+    Err(format!(
+        "SQLite {version} is linked; {major}.{minor}.{patch} or newer is needed"
+    ))
 }
 
 fn is_recent(version: &str) -> bool {

@@ -15,7 +15,7 @@ use crate::model::epoch::{EpochTable, Row};
 use crate::model::id::{GroupId, Partition};
 use crate::model::position::Epoch;
 use crate::store::Result;
-use crate::store::epochs::{Epochs, Fence};
+use crate::store::epochs::{Epochs, Fence, Stamp, Stamped};
 
 /// Fences and epoch tables.
 pub struct EmbeddedEpochs {
@@ -53,6 +53,24 @@ impl Epochs for EmbeddedEpochs {
             }
         }
         Ok(true)
+    }
+
+    /// What is kept beside the log needs no number.
+    async fn stamp(&self, stamps: &[Stamp]) -> Result<bool> {
+        let fences: Vec<_> = stamps
+            .iter()
+            .map(|stamp| (stamp.partition, stamp.epoch))
+            .collect();
+        self.confirm(&fences).await
+    }
+
+    async fn stamped(&self, partitions: &[Partition]) -> Result<Vec<Stamped>> {
+        let mut stamped = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let fence = self.fence(*partition).await?;
+            stamped.push(Stamped { fence, batch: None });
+        }
+        Ok(stamped)
     }
 
     async fn tables(&self, groups: &[GroupId]) -> Result<Vec<EpochTable>> {

@@ -19,11 +19,13 @@ use super::opening::{OpenLog, Prepare, prepared_already};
 use super::rows::{get_group, get_u64, group_list};
 use super::tail::EmbeddedTail;
 use super::writer::Writer;
+use crate::model::epoch::EpochTable;
 use crate::model::event::Entry;
 use crate::model::id::{GroupId, Partition, UserId};
 use crate::model::position::{Epoch, Position};
 use crate::store::Result;
 use crate::store::log::{Append, Head, HistoryId, Log, Open, Opened, Outcome, Prepared, Tail};
+use crate::store::witness::Witness;
 
 /// The logs of all groups.
 pub struct EmbeddedLog {
@@ -53,6 +55,9 @@ impl EmbeddedLog {
     }
 }
 
+/// Log and message store are one file: the one cannot be older than the other.
+impl Witness for EmbeddedLog {}
+
 #[async_trait]
 impl Log for EmbeddedLog {
     async fn append(&self, append: Append) -> Result<Outcome> {
@@ -62,6 +67,11 @@ impl Log for EmbeddedLog {
 
     async fn history(&self, _partition: Partition) -> Result<HistoryId> {
         Ok(self.history.clone())
+    }
+
+    /// The tables are in this very file: [`super::epochs`] reads them.
+    async fn tables(&self, groups: &[GroupId]) -> Result<Vec<Option<EpochTable>>> {
+        Ok(groups.iter().map(|_| None).collect())
     }
 
     async fn heads(

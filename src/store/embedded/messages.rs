@@ -17,7 +17,7 @@ use super::rows::{
 use super::writer::{Write, Writer};
 use crate::model::client_id::ClientId;
 use crate::model::digest::Digest;
-use crate::model::event::Entry;
+use crate::model::event::{Entry, Kind};
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::store::Result;
@@ -47,6 +47,11 @@ impl Messages for EmbeddedMessages {
         }
         let entries = entries.to_vec();
         self.writer.run(Insert { entries }).await
+    }
+
+    async fn restore(&self, group: GroupId, entry: &Entry) -> Result<Inserted> {
+        let entry = [(group, entry.clone())];
+        self.writer.run(Restore { entry }).await
     }
 
     async fn range(
@@ -160,24 +165,6 @@ impl Messages for EmbeddedMessages {
         };
         rows.iter().map(pair).collect()
     }
-
-    async fn keep_dead_letter(
-        &self,
-        consumer_name: &str,
-        group: GroupId,
-        pos: Position,
-        payload: &[u8],
-        reason: &str,
-    ) -> Result<()> {
-        let letter = DeadLetter {
-            consumer_name: consumer_name.to_owned(),
-            group,
-            pos,
-            payload: payload.to_vec(),
-            reason: reason.to_owned(),
-        };
-        self.writer.run(letter).await
-    }
 }
 
 /// What makes an entry the same as another: digests alone would take two people's "ok" for one.
@@ -250,32 +237,31 @@ impl Write for Insert {
     }
 }
 
-struct DeadLetter {
-    consumer_name: String,
-    group: GroupId,
-    pos: Position,
-    payload: Vec<u8>,
-    reason: String,
+/// Puts an entry where a placeholder or nothing stands.
+struct Restore {
+    entry: [(GroupId, Entry); 1],
 }
 
 #[async_trait]
-impl Write for DeadLetter {
-    type Answer = ();
+impl Write for Restore {
+    type Answer = Inserted;
 
-    async fn apply(&self, batch: &mut Batch) -> Result<()> {
+    async fn apply(&self, batch: &mut Batch) -> Result<Inserted> {
+        let [(group, entry)] = &self.entry;
         sqlx::query(
-            "INSERT INTO dead_letters (consumer, group_id, epoch, seq, payload, reason)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+            "DELETE FROM events WHERE group_id = ?1 AND epoch = ?2 AND seq = ?3 AND kind = ?4",
         )
-        .bind(&self.consumer_name)
-        .bind(self.group.as_bytes().as_slice())
-        .bind(int(self.pos.epoch))
-        .bind(int(self.pos.seq))
-        .bind(&self.payload)
-        .bind(&self.reason)
+        .bind(group.as_bytes().as_slice())
+        .bind(int(entry.pos.epoch))
+        .bind(int(entry.pos.seq))
+        .bind(i64::from(Kind::Lost.code()))
         .execute(batch.connection().await?)
         .await
         .map_err(store_error)?;
-        Ok(())
+        insert_events(batch.connection().await?, &self.entry).await?;
+        let kept = identities(batch.connection().await?, &self.entry).await?;
+        compare_all(&kept, &self.entry)
+            .and_then(|answers| answers.into_iter().next())
+            .ok_or_else(|| corrupt("events", "lacks a row just kept"))
     }
 }

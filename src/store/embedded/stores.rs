@@ -5,19 +5,23 @@ use std::sync::Arc;
 
 use super::consumers::EmbeddedConsumers;
 use super::database::Database;
+use super::dead_letters::EmbeddedDeadLetters;
 use super::doorbell::Doorbell;
 use super::epochs::EmbeddedEpochs;
 use super::log::EmbeddedLog;
 use super::messages::EmbeddedMessages;
+use super::presence::EmbeddedPresence;
 use super::signals::EmbeddedSignals;
 use super::unread::EmbeddedUnread;
 use super::writer::Writer;
 use crate::lifecycle::Tasks;
 use crate::store::Result;
 use crate::store::consumers::ConsumerLog;
+use crate::store::dead_letters::DeadLetters;
 use crate::store::epochs::Epochs;
 use crate::store::log::Log;
 use crate::store::messages::Messages;
+use crate::store::presence::Presence;
 use crate::store::signals::Signals;
 use crate::store::unread::Unread;
 
@@ -35,10 +39,14 @@ pub struct EmbeddedStores {
     pub epochs: Arc<dyn Epochs>,
     /// The history.
     pub messages: Arc<dyn Messages>,
+    /// Events that could not be handled.
+    pub dead_letters: Arc<dyn DeadLetters>,
     /// Read marks, own totals, mentions.
     pub unread: Arc<dyn Unread>,
     /// Nudges within the process.
     pub signals: Arc<dyn Signals>,
+    /// Who is here.
+    pub presence: Arc<dyn Presence>,
 }
 
 impl EmbeddedStores {
@@ -58,8 +66,10 @@ impl EmbeddedStores {
             consumers: Arc::new(consumers),
             epochs: Arc::new(EmbeddedEpochs::new(database.clone(), writer.clone())),
             messages: Arc::new(EmbeddedMessages::new(database.clone(), writer.clone())),
+            dead_letters: Arc::new(EmbeddedDeadLetters::new(database.clone(), writer.clone())),
             unread: Arc::new(EmbeddedUnread::new(database.clone(), writer)),
             signals: Arc::new(EmbeddedSignals::default()),
+            presence: Arc::new(EmbeddedPresence::default()),
             database,
         })
     }

@@ -51,23 +51,33 @@ impl Unread for EmbeddedUnread {
         }
     }
 
-    async fn mentions(&self, user: UserId, groups: &[(GroupId, Position)]) -> Result<Vec<u64>> {
+    async fn mentions(
+        &self,
+        user: UserId,
+        groups: &[(GroupId, Position)],
+    ) -> Result<Vec<Vec<Position>>> {
         let rows = sqlx::query(
-            "SELECT (
-                 SELECT count(*) FROM mentions m
-                 WHERE m.user_id = ?2 AND m.group_id = unhex(w.value ->> 0)
-                 AND (m.epoch, m.seq) > (w.value ->> 1, w.value ->> 2) AND m.by_id <> ?2
-             ) + (
-                 SELECT count(*) FROM mentions_all m WHERE m.group_id = unhex(w.value ->> 0)
-                 AND (m.epoch, m.seq) > (w.value ->> 1, w.value ->> 2) AND m.by_id <> ?2
-             ) AS mentions FROM json_each(?1) w ORDER BY w.key",
+            "SELECT w.key AS place, m.epoch, m.seq FROM json_each(?1) w CROSS JOIN mentions m
+             ON m.user_id = ?2 AND m.group_id = unhex(w.value ->> 0)
+             AND (m.epoch, m.seq) > (w.value ->> 1, w.value ->> 2) AND m.by_id <> ?2
+             UNION ALL
+             SELECT w.key AS place, m.epoch, m.seq FROM json_each(?1) w CROSS JOIN mentions_all m
+             ON m.group_id = unhex(w.value ->> 0)
+             AND (m.epoch, m.seq) > (w.value ->> 1, w.value ->> 2) AND m.by_id <> ?2",
         )
         .bind(position_list(groups.iter().copied()))
         .bind(user.as_bytes().as_slice())
         .fetch_all(self.database.reader())
         .await
         .map_err(store_error)?;
-        rows.iter().map(|row| get_u64(row, "mentions")).collect()
+        let mut mentions = vec![Vec::new(); groups.len()];
+        for row in &rows {
+            let place = usize::try_from(get_u64(row, "place")?).unwrap_or(usize::MAX);
+            if let Some(mentions) = mentions.get_mut(place) {
+                mentions.push(get_position(row, "epoch", "seq")?);
+            }
+        }
+        Ok(mentions)
     }
 
     async fn heads(&self, groups: &[GroupId]) -> Result<Vec<Option<DurableHead>>> {

@@ -7,7 +7,6 @@
 //! write, so that it neither ends before those who need it nor holds up a stop.
 
 use std::collections::VecDeque;
-use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -17,6 +16,7 @@ use super::batch::{Batch, SentKey};
 use super::database::{Database, STORE};
 use super::doorbell::Doorbell;
 use crate::lifecycle::Tasks;
+use crate::model::causes::full_text;
 use crate::store::{Cause, Result, StoreError};
 
 /// How many writes may wait; a further one waits for room. With entries of a few hundred bytes
@@ -229,11 +229,6 @@ fn unavailable(source: impl Into<Cause>) -> StoreError {
         store: STORE,
         source: source.into(),
     }
-}
-
-fn full_text(error: &StoreError) -> String {
-    let causes = std::iter::successors(error.source(), |cause: &&dyn Error| (*cause).source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// A write with whoever waits for it, whatever its answer is.

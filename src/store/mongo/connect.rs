@@ -12,6 +12,7 @@ use mongodb::options::{
 use mongodb::{Client, IndexModel};
 
 use super::database::{Db, close};
+use super::dead_letters::MongoDeadLetters;
 use super::epochs::MongoEpochs;
 use super::failure::failed;
 use super::fitness;
@@ -19,6 +20,7 @@ use super::layout::{CURSORS, EVENTS};
 use super::messages::MongoMessages;
 use super::unread::MongoUnread;
 use crate::store::Result;
+use crate::store::dead_letters::DeadLetters;
 use crate::store::epochs::Epochs;
 use crate::store::messages::Messages;
 use crate::store::unread::Unread;
@@ -27,7 +29,7 @@ use crate::store::unread::Unread;
 const DATABASE: &str = "qunliu";
 
 /// Options of this folder.
-#[derive(Debug, Clone, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// How many connections this node opens to one MongoDB server at most. Callers above it wait
@@ -56,6 +58,8 @@ pub struct MongoStores {
     pub epochs: Arc<dyn Epochs>,
     /// The history.
     pub messages: Arc<dyn Messages>,
+    /// Events that could not be handled.
+    pub dead_letters: Arc<dyn DeadLetters>,
     /// Read marks, own totals, mentions, durable heads.
     pub unread: Arc<dyn Unread>,
     client: Client,
@@ -82,12 +86,12 @@ impl MongoStores {
 
     async fn over(client: &Client, options: &ClientOptions, deadline: Duration) -> Result<Self> {
         fitness::check(client, options, deadline).await?;
-        let name = options.default_database.as_deref().unwrap_or(DATABASE);
-        let db = Db::new(client.database(name), deadline);
+        let db = Db::new(client.database(database_name(options)), deadline);
         make_collections(&db).await?;
         Ok(Self {
             epochs: Arc::new(MongoEpochs::new(db.clone())),
             messages: Arc::new(MongoMessages::new(db.clone())),
+            dead_letters: Arc::new(MongoDeadLetters::new(db.clone())),
             unread: Arc::new(MongoUnread::new(db)),
             client: client.clone(),
         })
@@ -100,7 +104,13 @@ impl MongoStores {
     }
 }
 
-async fn client_options(url: &str, options: &Options) -> Result<ClientOptions> {
+/// The database that the address names, or ours.
+pub(super) fn database_name(options: &ClientOptions) -> &str {
+    options.default_database.as_deref().unwrap_or(DATABASE)
+}
+
+/// What the driver is told, whatever the address says of concerns.
+pub(super) async fn client_options(url: &str, options: &Options) -> Result<ClientOptions> {
     let mut client = ClientOptions::parse(url).await.map_err(failed)?;
     let call = Duration::from_millis(options.call_ms_max);
     let selection = Duration::from_millis(options.selection_ms_max);
@@ -156,7 +166,7 @@ async fn make_clustered(db: &Db, name: &str) -> Result<()> {
 }
 
 /// Whether a collection is clustered; `None` if it is not there.
-async fn is_clustered(db: &Db, name: &str) -> Result<Option<bool>> {
+pub(super) async fn is_clustered(db: &Db, name: &str) -> Result<Option<bool>> {
     let list = db.database().list_collections();
     let mut found = db.call(list.filter(doc! { "name": name })).await?;
     let specification = db.call(found.try_next()).await?;

@@ -1,8 +1,10 @@
 //! Fences and epoch tables: one document for each partition, one for each group. Every change is
 //! one atomic update of one document, so that a race has one winner and no transaction.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::ReturnDocument;
 
 use super::database::{Db, Query};
@@ -13,7 +15,7 @@ use crate::model::epoch::{EpochTable, Row};
 use crate::model::id::{GroupId, Partition};
 use crate::model::position::Epoch;
 use crate::store::Result;
-use crate::store::epochs::{Epochs, Fence};
+use crate::store::epochs::{Epochs, Fence, Stamp, Stamped};
 
 /// [`Epochs`] in MongoDB.
 pub(super) struct MongoEpochs {
@@ -85,10 +87,42 @@ impl Epochs for MongoEpochs {
         let confirm = |(partition, epoch): &(Partition, Epoch)| {
             let mut standing = fence_id(*partition);
             standing.insert("e", number(*epoch));
-            doc! { "q": standing, "u": { "$inc": { "b": 1_i64 } } }
+            doc! { "q": standing, "u": { "$inc": { "c": 1_i64 } } }
         };
         let statements: Vec<_> = fences.iter().map(confirm).collect();
         Ok(self.db.update(FENCES, &statements).await? == fences.len())
+    }
+
+    /// One bulk write. The number of a fence that was never stamped is missing.
+    async fn stamp(&self, stamps: &[Stamp]) -> Result<bool> {
+        let stamp = |stamp: &Stamp| {
+            let mut standing = fence_id(stamp.partition);
+            standing.insert("e", number(stamp.epoch));
+            let is_first = stamp.from == 0;
+            let first = doc! { "$in": [0_i64, Bson::Null] };
+            let from = if is_first {
+                first.into()
+            } else {
+                Bson::from(number(stamp.from))
+            };
+            standing.insert("b", from);
+            doc! { "q": standing, "u": { "$set": { "b": number(stamp.to) } } }
+        };
+        let statements: Vec<_> = stamps.iter().map(stamp).collect();
+        Ok(self.db.update(FENCES, &statements).await? == stamps.len())
+    }
+
+    async fn stamped(&self, partitions: &[Partition]) -> Result<Vec<Stamped>> {
+        let ids: Vec<_> = partitions.iter().map(|p| i32::from(p.0)).collect();
+        let query = Query::all(doc! { "_id": { "$in": ids } });
+        let found = self.db.find(FENCES, query, layout::read_stamped).await?;
+        let found: HashMap<Partition, Stamped> = found.into_iter().collect();
+        let unstamped = Stamped {
+            fence: None,
+            batch: Some(0),
+        };
+        let stamped = |p| found.get(p).cloned().unwrap_or_else(|| unstamped.clone());
+        Ok(partitions.iter().map(stamped).collect())
     }
 
     async fn tables(&self, groups: &[GroupId]) -> Result<Vec<EpochTable>> {

@@ -57,6 +57,14 @@ impl<'a> Reader<'a> {
             .ok_or_else(|| self.bad(name))
     }
 
+    /// A number that is never negative; 0 where it is not set.
+    pub(super) fn optional_number(&self, name: &str) -> Result<u64> {
+        match self.document.get(name) {
+            Ok(None) => Ok(0),
+            _ => self.number(name),
+        }
+    }
+
     /// A text.
     pub(super) fn text(&self, name: &str) -> Result<&'a str> {
         self.document

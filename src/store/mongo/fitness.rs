@@ -13,7 +13,7 @@ use crate::store::{Result, StoreError};
 
 /// Why a server is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum Unfit {
+pub(super) enum Unfit {
     #[error(
         "this MongoDB is a standalone server, which cannot acknowledge by majority: start mongod \
          with --replSet rs0 and run rs.initiate() once; a set of one member will do"
@@ -60,7 +60,8 @@ pub(super) async fn check(
     judge_version(&build).map_err(failed)
 }
 
-async fn ask(client: &Client, command: &str, deadline: Duration) -> Result<Document> {
+/// What the server answers to a command of the admin database.
+pub(super) async fn ask(client: &Client, command: &str, deadline: Duration) -> Result<Document> {
     let admin = Db::new(client.database("admin"), deadline);
     let command = admin.database().run_command(doc! { command: 1 });
     admin.call(command).await
@@ -98,7 +99,7 @@ async fn ask_directly(
 }
 
 /// Judges the answer to `hello`.
-fn judge_kind(hello: &Document, wanted: Option<&str>) -> std::result::Result<(), Unfit> {
+pub(super) fn judge_kind(hello: &Document, wanted: Option<&str>) -> std::result::Result<(), Unfit> {
     let is_router = hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
     let is_uninitiated = hello.get_bool("isreplicaset").is_ok_and(|is| is);
     match (hello.get_str("setName"), wanted) {
@@ -114,7 +115,7 @@ fn judge_kind(hello: &Document, wanted: Option<&str>) -> std::result::Result<(),
 }
 
 /// Judges the answer to `buildInfo`.
-fn judge_version(build: &Document) -> std::result::Result<(), Unfit> {
+pub(super) fn judge_version(build: &Document) -> std::result::Result<(), Unfit> {
     let version = build.get_str("version").unwrap_or("unknown");
     let major = version.split('.').next().unwrap_or_default();
     match major.parse::<u32>() {

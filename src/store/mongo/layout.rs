@@ -6,8 +6,8 @@
 //! | collection | `_id` | fields |
 //! | --- | --- | --- |
 //! | `events`, clustered | group, position | `k` kind, `s` sender, `c` group and `client_id` (indexed), `d` digest, `n` C, `o` O, `t` time, `f` the fixed part as JSON text |
-//! | `dead_letters` | consumer/group/position as text | `reason`, `bytes` length of what could not be handled, `payload` its beginning |
-//! | `fences` | partition, a 32-bit number | `e` epoch, `h` history, `b` how often it was confirmed |
+//! | `dead_letters` | consumer/group/position as text | `t` time, `reason`, `bytes` length of what could not be handled, `payload` its beginning |
+//! | `fences` | partition, a 32-bit number | `e` epoch, `h` history, `b` the number of its newest stamp, `c` how often it was confirmed without one |
 //! | `tables` | group | `r` rows `[epoch, start, count]`, rising |
 //! | `cursors`, clustered | user, group | `r` read mark `{p position, n C, o O}`, `w` last own message `{p position, o O}`; either may be missing |
 //! | `heads` | group | `h` durable head `{p position, n C, t time}` |
@@ -29,12 +29,12 @@ use crate::model::client_id::ClientId;
 use crate::model::digest::Digest;
 use crate::model::epoch::{EpochTable, Row};
 use crate::model::event::{Entry, Kind};
-use crate::model::id::{GroupId, UserId};
+use crate::model::id::{GroupId, Partition, UserId};
 use crate::model::position::Position;
 use crate::model::time::Time;
 use crate::model::unread::{ReadMark, Totals};
 use crate::store::Result;
-use crate::store::epochs::Fence;
+use crate::store::epochs::{Fence, Stamped};
 use crate::store::unread::{Cursor, DurableHead, Mention};
 
 pub(super) const EVENTS: &str = "events";
@@ -157,6 +157,19 @@ pub(super) fn read_fence(document: &RawDocument) -> Result<Fence> {
         epoch: reader.number("e")?,
         history: reader.text("h")?.to_owned(),
     })
+}
+
+/// The partition, fence and number of a document.
+pub(super) fn read_stamped(document: &RawDocument) -> Result<(Partition, Stamped)> {
+    let reader = Reader::new(document, FENCES);
+    let partition = document.get_i32("_id").ok();
+    let partition = partition.and_then(|id| u8::try_from(id).ok());
+    let partition = partition.ok_or_else(|| reader.bad("_id"))?;
+    let stamped = Stamped {
+        fence: Some(read_fence(document)?),
+        batch: Some(reader.optional_number("b")?),
+    };
+    Ok((Partition(partition), stamped))
 }
 
 /// A row of a table as it is kept.

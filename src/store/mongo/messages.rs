@@ -1,15 +1,16 @@
 //! The history: one collection of events, clustered by group and position, so that a page is one
-//! range of the collection itself. Dead letters lie beside it.
+//! range of the collection itself.
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use mongodb::bson::{Document, RawDocument, doc};
 
 use super::database::{Db, Query};
+use super::failure::corrupt;
 use super::insert;
 use super::key;
-use super::layout::{self, DEAD_LETTERS, EVENTS};
-use crate::model::event::Entry;
+use super::layout::{self, EVENTS};
+use crate::model::event::{Entry, Kind};
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::store::Result;
@@ -21,12 +22,6 @@ const LAST_UNION_MAX: usize = 50;
 
 /// How many of these queries run at a time.
 const LAST_QUERIES_MAX: usize = 4;
-
-/// How much of a dead letter is kept: half of what a document may hold.
-const PAYLOAD_BYTES_MAX: usize = 8 << 20;
-
-/// How much of a reason is kept.
-const REASON_BYTES_MAX: usize = 4096;
 
 /// [`Messages`] in MongoDB.
 pub(super) struct MongoMessages {
@@ -98,6 +93,21 @@ fn below(group: GroupId, before: Position) -> Document {
 impl Messages for MongoMessages {
     async fn insert(&self, entries: &[(GroupId, Entry)]) -> Result<Vec<Inserted>> {
         insert::insert(&self.db, entries).await
+    }
+
+    /// The placeholder is replaced by one statement on its document, then all is judged as ever.
+    async fn restore(&self, group: GroupId, entry: &Entry) -> Result<Inserted> {
+        let document = layout::event(group, entry)?;
+        let placeholder =
+            doc! { "_id": key::event(group, entry.pos), "k": i32::from(Kind::Lost.code()) };
+        let event = Document::try_from(document).map_err(|error| corrupt(error.to_string()))?;
+        let replace = doc! { "q": placeholder, "u": event, "upsert": false };
+        self.db.update(EVENTS, &[replace]).await?;
+        let inserted = insert::insert(&self.db, &[(group, entry.clone())]).await?;
+        inserted
+            .into_iter()
+            .next()
+            .ok_or_else(|| corrupt("an insert without an answer"))
     }
 
     async fn range(
@@ -177,26 +187,5 @@ impl Messages for MongoMessages {
             ..Query::all(filter)
         };
         self.db.find(EVENTS, query, layout::event_own).await
-    }
-
-    async fn keep_dead_letter(
-        &self,
-        consumer_name: &str,
-        group: GroupId,
-        pos: Position,
-        payload: &[u8],
-        reason: &str,
-    ) -> Result<()> {
-        let id = doc! { "_id": format!("{consumer_name}/{group}/{pos}") };
-        let beginning = &payload[..payload.len().min(PAYLOAD_BYTES_MAX)];
-        let reason_end = reason.floor_char_boundary(REASON_BYTES_MAX);
-        let letter = doc! {
-            "reason": &reason[..reason_end],
-            "bytes": i64::try_from(payload.len()).unwrap_or(i64::MAX),
-            "payload": key::binary(beginning),
-        };
-        let letters = self.db.collection(DEAD_LETTERS);
-        let keep = letters.update_one(id, doc! { "$setOnInsert": letter });
-        self.db.call(keep.upsert(true)).await.map(drop)
     }
 }

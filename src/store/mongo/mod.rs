@@ -13,8 +13,10 @@
 //! To add a collection: its row and its fields in [`layout`], its creation in [`connect`].
 
 pub mod connect;
+pub mod examine;
 
 mod database;
+mod dead_letters;
 mod epochs;
 mod failure;
 mod field;

@@ -129,7 +129,11 @@ impl Unread for MongoUnread {
             .ok_or_else(|| corrupt("an upsert of a cursor answered no read mark"))
     }
 
-    async fn mentions(&self, user: UserId, groups: &[(GroupId, Position)]) -> Result<Vec<u64>> {
+    async fn mentions(
+        &self,
+        user: UserId,
+        groups: &[(GroupId, Position)],
+    ) -> Result<Vec<Vec<Position>>> {
         let lowest = lowest(groups);
         let own: Vec<_> = lowest
             .iter()
@@ -143,14 +147,14 @@ impl Unread for MongoUnread {
             self.count(INBOX, &own, key::MENTION_SKIP, None),
             self.count(MENTIONS_ALL, &all, 0, Some(user)),
         )?;
-        let counts = groups.iter().map(|(group, above)| {
+        let mentions = groups.iter().map(|(group, above)| {
             let places = [&own, &all]
                 .into_iter()
                 .filter_map(|places| places.get(group));
             let above = places.flatten().filter(|pos| *pos > above);
-            above.map(|_| 1).sum()
+            above.copied().collect()
         });
-        Ok(counts.collect())
+        Ok(mentions.collect())
     }
 
     async fn heads(&self, groups: &[GroupId]) -> Result<Vec<Option<DurableHead>>> {

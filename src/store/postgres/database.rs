@@ -1,7 +1,8 @@
 //! The connections to PostgreSQL: opens them with a bound on every wait, brings the schema up to
 //! date, and says what the server's errors mean. No SQL of a table is here.
 //!
-//! All calls go to the primary: a replica would answer with rights that were taken away.
+//! All calls that decide anything go to the primary: a replica would answer with rights that were
+//! taken away. What may go to one is in [`super::replicas`].
 
 use std::future::Future;
 use std::time::Duration;
@@ -39,7 +40,7 @@ const SESSION: [(&str, &str); 3] = [
     ("default_transaction_isolation", "read committed"),
 ];
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// The open connections. Cheap to clone; all clones are one set of connections.
 #[derive(Debug, Clone)]
@@ -62,6 +63,18 @@ impl Database {
         let pool = pool().connect_with(options.options(SESSION)).await;
         Ok(Self {
             pool: pool.map_err(store_error)?,
+        })
+    }
+
+    /// The replica at `url`, to which nothing is connected yet, and which is never written to.
+    ///
+    /// # Errors
+    /// `Failed` when the address is none.
+    pub fn of_replica(url: &str) -> Result<Self> {
+        let options: PgConnectOptions = url.parse().map_err(store_error)?;
+        let options = options.application_name("qunliu").options(SESSION);
+        Ok(Self {
+            pool: pool().connect_lazy_with(options),
         })
     }
 
@@ -121,7 +134,7 @@ fn fault(error: sqlx::Error) -> Fault {
     store_error(error).into()
 }
 
-fn store_error(error: sqlx::Error) -> StoreError {
+pub(super) fn store_error(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)

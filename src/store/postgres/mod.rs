@@ -2,3 +2,5 @@
 
 pub mod database;
 pub mod directory;
+pub mod examine;
+pub mod replicas; // lists of people from copies that keep up

@@ -8,6 +8,7 @@ use super::keys;
 use super::library::{Function, Library};
 use super::reply::{at, list, number, position, text};
 use crate::model::position::Position;
+use crate::model::trace::Trace;
 use crate::store::Result;
 use crate::store::log::{Append, OnMiss, Outcome, Receipt};
 
@@ -27,6 +28,8 @@ pub(super) fn call(library: &Library, append: &Append) -> Cmd {
         .arg(entry::meta(draft))
         .arg(draft.encode().as_ref())
         .arg(draft.group.to_string());
+    let trace = append.trace.map(Trace::to_bytes);
+    call.arg(trace.as_ref().map_or(&[][..], |trace| trace));
     call
 }
 

@@ -1,12 +1,15 @@
 //! What a Redis must be before it is trusted with messages. Each refusal says how to mend it.
+//!
+//! `INFO` tells all but when the log is synced; that takes `CONFIG GET`, which also tells
+//! passwords, so a user with the least commands may not call it.
 
-use redis::{RedisError, Value, cmd};
+use redis::{RedisError, RedisResult, Value, cmd};
 
 use super::fault::{STORE, fault};
-use super::link::Link;
-use super::log::{info_field, info_text};
+use super::info::{info_field, info_text};
 use super::options::Options;
 use super::reply::{pairs, text};
+use super::topology::link::Link;
 use crate::store::{Result, StoreError};
 
 /// Why a server is refused.
@@ -20,42 +23,47 @@ pub(super) enum Unfit {
     )]
     Eviction(String),
     #[error(
-        "appendonly is {0}, so a restart would lose all messages: \
+        "appendonly is no, so a restart would lose all messages: \
          CONFIG SET appendonly yes, and set it in redis.conf"
     )]
-    NoAppendOnly(String),
+    NoAppendOnly,
     #[error(
         "appendfsync is {0}, so a crash would lose messages that were accepted: \
          CONFIG SET appendfsync always, and set it in redis.conf"
     )]
     LateSync(String),
-    #[error("its settings cannot be read ({0}): grant the user +config|get and +info")]
-    Unreadable(RedisError),
 }
 
-/// Checks version and settings. Answers what is wrong and was allowed by the options.
+/// What was found, and does not keep us from using the server.
+#[derive(Debug)]
+pub(super) enum Doubt {
+    /// It is unfit, and the options allow that.
+    Allowed(Unfit),
+    /// Whether it syncs each append before it answers could not be seen, for this reason.
+    SyncUnseen(RedisError),
+}
+
+/// Checks version and settings.
 ///
 /// # Errors
 /// `Failed` with an [`Unfit`] as its cause; `Unavailable`.
-pub(super) async fn check(link: &Link, options: &Options) -> Result<Option<Unfit>> {
-    let info = link
-        .command(cmd("INFO").arg("server"))
-        .await
-        .map_err(fault)?;
+pub(super) async fn check(link: &Link, options: &Options) -> Result<Option<Doubt>> {
+    let info = link.command(&cmd("INFO")).await.map_err(fault)?;
     let info = info_text(&info)?;
-    check_version(info_field(&info, "redis_version").unwrap_or_default()).map_err(refusal)?;
-    let settings = ["maxmemory-policy", "appendonly", "appendfsync"];
-    let answer = link.command(cmd("CONFIG").arg("GET").arg(&settings)).await;
-    let answer = answer.map_err(|error| match fault(error.clone()) {
-        StoreError::Failed { .. } => refusal(Unfit::Unreadable(error)),
-        transient => transient,
-    })?;
-    let [policy, append_only, sync] = settings.map(|name| setting(&answer, name));
-    check_policy(policy?).map_err(refusal)?;
-    match check_durability(append_only?, sync?) {
-        Err(unfit) if options.allow_data_loss => Ok(Some(unfit)),
-        Err(unfit) => Err(refusal(unfit)),
-        Ok(()) => Ok(None),
+    let field = |name| info_field(&info, name).unwrap_or_default();
+    check_version(field("redis_version")).map_err(refusal)?;
+    check_policy(field("maxmemory_policy")).map_err(refusal)?;
+    let mut sync = cmd("CONFIG");
+    let sync = link.command(sync.arg("GET").arg("appendfsync")).await;
+    let sync = match sync_of(sync) {
+        Err(error) if fault(error.clone()).is_transient() => return Err(fault(error)),
+        sync => sync,
+    };
+    match (check_durability(field("aof_enabled"), &sync), sync) {
+        (Err(unfit), _) if options.allow_data_loss => Ok(Some(Doubt::Allowed(unfit))),
+        (Err(unfit), _) => Err(refusal(unfit)),
+        (Ok(()), Err(error)) => Ok(Some(Doubt::SyncUnseen(error))),
+        (Ok(()), Ok(_)) => Ok(None),
     }
 }
 
@@ -66,14 +74,16 @@ fn refusal(unfit: Unfit) -> StoreError {
     }
 }
 
-/// The value of a setting; empty if the server does not have it.
-fn setting<'a>(answer: &'a Value, name: &str) -> Result<&'a str> {
-    let mut pairs = pairs(answer)?.iter();
-    let found = pairs.find(|(key, _)| text(key).is_ok_and(|key| key == name));
-    found.map_or(Ok(""), |(_, value)| text(value))
+/// The setting in an answer to CONFIG GET; empty if the server does not have it.
+fn sync_of(answer: RedisResult<Value>) -> RedisResult<String> {
+    let answer = answer?;
+    let value = pairs(&answer).ok().and_then(<[_]>::first);
+    let value = value.and_then(|(_, value)| text(value).ok());
+    Ok(value.unwrap_or_default().to_owned())
 }
 
-fn check_version(version: &str) -> std::result::Result<(), Unfit> {
+/// Judges the version.
+pub(super) fn check_version(version: &str) -> std::result::Result<(), Unfit> {
     let major: Option<u32> = version
         .split('.')
         .next()
@@ -84,18 +94,23 @@ fn check_version(version: &str) -> std::result::Result<(), Unfit> {
     }
 }
 
-fn check_policy(policy: &str) -> std::result::Result<(), Unfit> {
+/// Judges what the server does when it is full.
+pub(super) fn check_policy(policy: &str) -> std::result::Result<(), Unfit> {
     match policy {
         "noeviction" => Ok(()),
         other => Err(Unfit::Eviction(other.to_owned())),
     }
 }
 
-fn check_durability(append_only: &str, sync: &str) -> std::result::Result<(), Unfit> {
-    match (append_only, sync) {
-        ("yes", "always") => Ok(()),
-        ("yes", other) => Err(Unfit::LateSync(other.to_owned())),
-        (other, _) => Err(Unfit::NoAppendOnly(other.to_owned())),
+/// What could not be seen is not held against the server.
+fn check_durability(
+    append_only: &str,
+    sync: &RedisResult<String>,
+) -> std::result::Result<(), Unfit> {
+    match (append_only, sync.as_deref()) {
+        ("1", Ok("always") | Err(_)) => Ok(()),
+        ("1", Ok(other)) => Err(Unfit::LateSync(other.to_owned())),
+        _ => Err(Unfit::NoAppendOnly),
     }
 }
 
@@ -119,13 +134,15 @@ mod tests {
 
     #[test]
     fn only_what_keeps_every_accepted_message_is_taken() {
-        assert_eq!(
-            check_durability("no", "always"),
-            Err(Unfit::NoAppendOnly("no".to_owned()))
-        );
-        let everysec = check_durability("yes", "everysec");
+        let sync = |value: &str| Ok(value.to_owned());
+        for append_only in ["0", ""] {
+            let unfit = check_durability(append_only, &sync("always"));
+            assert_eq!(unfit, Err(Unfit::NoAppendOnly));
+        }
+        let everysec = check_durability("1", &sync("everysec"));
         assert_eq!(everysec, Err(Unfit::LateSync("everysec".to_owned())));
-        assert_eq!(check_durability("yes", "always"), Ok(()));
+        assert!(check_durability("1", &sync("")).is_err());
+        assert_eq!(check_durability("1", &sync("always")), Ok(()));
         assert!(check_policy("allkeys-lru").is_err());
     }
 }

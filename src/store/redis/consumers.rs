@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use redis::{Cmd, RedisResult, Value, cmd, pipe};
+use redis::{Cmd, RedisResult, Value, cmd};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,13 +17,15 @@ use super::fault::fault;
 use super::keys;
 use super::leases::Digits;
 use super::library::Function;
-use super::links::{Links, each};
+use super::links::Links;
 use super::reply::{at, list, pairs, position};
+use super::topology::home::Home;
+use super::topology::shard::Lane;
 use super::work::{Next, Step, Work};
 use crate::model::id::GroupId;
 use crate::model::position::Position;
-use crate::store::Result;
-use crate::store::consumers::{Consumer, ConsumerLog, Delivery};
+use crate::store::consumers::{Consumer, ConsumerLog, Delivery, Unreadable};
+use crate::store::{Result, StoreError};
 
 /// Streams read or claimed in one write.
 const STREAMS: usize = 64;
@@ -114,6 +116,8 @@ pub(super) struct RedisConsumers {
     desk: Arc<Desk>,
     /// The name of this process, new at each boot.
     me: String,
+    /// After how long without an event a group counts as idle.
+    idle_ms: u64,
 }
 
 #[async_trait]
@@ -134,16 +138,21 @@ impl ConsumerLog for RedisConsumers {
                 of_group.first().map(|(group, _)| (*group, positions))
             })
             .collect();
-        let mut calls = pipe();
-        for (group, positions) in &of_groups {
-            calls.add_command(self.ack_call(consumer, *group, positions));
-        }
-        self.links.call_all(&self.links.consumers, &calls).await?;
+        let calls: Vec<_> = of_groups
+            .iter()
+            .map(|(group, done)| ((*group).into(), self.ack_call(consumer, *group, done)))
+            .collect();
+        let answers = self.links.each(Lane::Consumers, &calls).await;
+        let mut failures = Vec::new();
         let mut work = self.desk.tray(consumer).work();
-        for (group, positions) in &of_groups {
-            work.acknowledged(*group, positions);
+        for ((group, positions), answer) in of_groups.iter().zip(answers) {
+            match answer {
+                Ok(_) => work.acknowledged(*group, positions),
+                Err(error) => failures.push(fault(error)),
+            }
         }
-        Ok(())
+        drop(work);
+        first(failures)
     }
 
     async fn release(&self, consumer: Consumer) {
@@ -161,8 +170,13 @@ impl ConsumerLog for RedisConsumers {
 }
 
 impl RedisConsumers {
-    pub(super) const fn new(links: Arc<Links>, desk: Arc<Desk>, me: String) -> Self {
-        Self { links, desk, me }
+    pub(super) const fn new(links: Arc<Links>, desk: Arc<Desk>, me: String, idle_ms: u64) -> Self {
+        Self {
+            links,
+            desk,
+            me,
+            idle_ms,
+        }
     }
 
     async fn take_some(
@@ -172,96 +186,108 @@ impl RedisConsumers {
         max: usize,
     ) -> Result<Vec<Delivery>> {
         loop {
-            self.correct_list(tray, consumer).await?;
-            self.claim(tray, consumer).await?;
+            let mut failures = self.correct_list(tray, consumer).await;
+            failures.extend(self.claim(tray, consumer).await);
             let lost = tray.take_lost(max);
             if !lost.is_empty() {
                 return Ok(lost);
             }
             let plan = tray.plan(max, false);
-            let taken = self.read(plan, consumer, max).await?;
+            let taken = self.read(plan, consumer, max, &mut failures).await;
             if !taken.is_empty() {
                 return Ok(taken);
             }
+            first(failures)?;
             tray.wait().await;
         }
     }
 
-    /// Takes streams over from whoever had them before.
-    async fn claim(&self, tray: &Tray, consumer: Consumer) -> Result<()> {
+    /// Takes streams over from whoever had them before. Answers why that failed for some.
+    async fn claim(&self, tray: &Tray, consumer: Consumer) -> Vec<StoreError> {
         let mut plan = tray.plan(STREAMS, true);
-        let mut calls = pipe();
-        for step in &plan.steps {
-            let streams = [
-                keys::stream(step.group),
-                keys::dirty(step.group.partition()),
-            ];
-            let mut call = self.links.library.call(Function::Claim, &streams);
-            call.arg(consumer.name())
-                .arg(&self.me)
-                .arg(step.group.to_string());
-            calls.add_command(call);
-        }
-        let answers = self.links.call_all(&self.links.consumers, &calls).await?;
-        let claimed = plan
-            .steps
-            .iter()
-            .zip(&answers)
-            .map(|(step, answer)| lost(step, answer));
-        let claimed = claimed.collect::<Result<Vec<_>>>()?;
+        let steps = plan.steps.iter();
+        let calls: Vec<_> = steps
+            .map(|step| (step.group.into(), self.claim_call(consumer, step)))
+            .collect();
+        let answers = self.links.each(Lane::Consumers, &calls).await;
+        let mut failures = Vec::new();
         let mut work = tray.work();
-        for (step, lost) in plan.steps.drain(..).zip(claimed) {
-            work.claimed(step, lost.is_some());
-            work.lost.extend(lost.into_iter().flatten());
+        for (step, answer) in plan.steps.drain(..).zip(answers) {
+            match answer
+                .map_err(fault)
+                .and_then(|answer| lost(&step, &answer))
+            {
+                Ok(lost) => {
+                    work.claimed(step, lost.is_some());
+                    work.lost.extend(lost.into_iter().flatten());
+                }
+                Err(error) => {
+                    work.interrupted(step);
+                    failures.push(error);
+                }
+            }
         }
-        Ok(())
+        failures
     }
 
-    /// Reads what is planned. Nothing is awaited after the answer: it is returned, or the plan is
-    /// interrupted.
+    /// Reads what is planned, and notes why that failed for some. Nothing is awaited after the
+    /// answers: they are returned, or the plan is interrupted.
     async fn read(
         &self,
         mut plan: Plan<'_>,
         consumer: Consumer,
         max: usize,
-    ) -> Result<Vec<Delivery>> {
+        failures: &mut Vec<StoreError>,
+    ) -> Vec<Delivery> {
         let count = (max / plan.steps.len().max(1)).max(1);
-        let mut reads = pipe();
-        for step in &plan.steps {
-            reads.add_command(self.read_call(consumer, step, count));
-        }
-        let answers = each(self.links.consumers.commands(&reads).await.map_err(fault)?);
-        let found = plan
-            .steps
-            .iter()
-            .zip(answers)
-            .map(|(step, answer)| found(step, answer));
-        let found = found.collect::<Result<Vec<_>>>()?;
+        let steps = plan.steps.iter();
+        let reads: Vec<_> = steps
+            .map(|step| (step.group.into(), self.read_call(consumer, step, count)))
+            .collect();
+        let answers = self.links.each(Lane::Consumers, &reads).await;
         let mut work = plan.tray.work();
         let mut taken = Vec::new();
-        for (step, found) in plan.steps.drain(..).zip(found) {
-            let Some(found) = found else {
-                work.unknown(step);
-                continue;
-            };
-            let positions: Vec<_> = found.iter().map(|delivery| delivery.pos).collect();
-            if work.done(step, &positions, found.len() >= count) {
-                taken.extend(found);
+        for (step, answer) in plan.steps.drain(..).zip(answers) {
+            match found(&step, answer) {
+                Ok(Some(found)) => {
+                    let positions: Vec<_> = found.iter().map(|delivery| delivery.pos).collect();
+                    if work.done(step, &positions, found.len() >= count) {
+                        taken.extend(found);
+                    }
+                }
+                Ok(None) => work.unknown(step),
+                Err(error) => {
+                    work.interrupted(step);
+                    failures.push(error);
+                }
             }
         }
-        drop(work);
-        Ok(taken)
+        taken
     }
 
-    /// Takes streams off the durable list that are there for nothing.
-    async fn correct_list(&self, tray: &Tray, consumer: Consumer) -> Result<()> {
+    /// Takes streams off the durable list that are there for nothing. Those for which that
+    /// failed are found on it again.
+    async fn correct_list(&self, tray: &Tray, consumer: Consumer) -> Vec<StoreError> {
         let listed = std::mem::take(&mut tray.work().listed_for_nothing);
-        let mut calls = pipe();
-        for group in listed {
-            calls.add_command(self.ack_call(consumer, group, &[]));
-        }
-        self.links.call_all(&self.links.consumers, &calls).await?;
-        Ok(())
+        let calls: Vec<_> = listed
+            .into_iter()
+            .map(|group| (group.into(), self.ack_call(consumer, group, &[])))
+            .collect();
+        let answers = self.links.each(Lane::Consumers, &calls).await;
+        let failures = answers.into_iter().filter_map(std::result::Result::err);
+        failures.map(fault).collect()
+    }
+
+    fn claim_call(&self, consumer: Consumer, step: &Step) -> Cmd {
+        let streams = [
+            keys::stream(step.group),
+            keys::dirty(step.group.partition()),
+        ];
+        let mut call = self.links.library.call(Function::Claim, &streams);
+        call.arg(consumer.name())
+            .arg(&self.me)
+            .arg(step.group.to_string());
+        call
     }
 
     fn read_call(&self, consumer: Consumer, step: &Step, count: usize) -> Cmd {
@@ -280,11 +306,19 @@ impl RedisConsumers {
     }
 
     fn ack_call(&self, consumer: Consumer, group: GroupId, done: &[Position]) -> Cmd {
-        let keys = [keys::stream(group), keys::dirty(group.partition())];
+        let partition = group.partition();
+        let keys = [
+            keys::stream(group),
+            keys::dirty(partition),
+            keys::head(group),
+            keys::idle(partition),
+            keys::witness(partition),
+        ];
         let mut call = self.links.library.call(Function::Ack, &keys);
         call.arg(consumer.name())
             .arg(Consumer::ALL.len())
-            .arg(group.to_string());
+            .arg(group.to_string())
+            .arg(self.idle_ms);
         for pos in done {
             call.arg(pos.to_string());
         }
@@ -292,7 +326,6 @@ impl RedisConsumers {
     }
 
     async fn give_leases_up(&self) -> Result<()> {
-        let mut calls = pipe();
         let mut beat = self
             .links
             .library
@@ -303,10 +336,14 @@ impl RedisConsumers {
             .library
             .call(Function::Lease, &[keys::OWNERS.to_owned()]);
         lease.arg(&self.me).arg(0).arg("");
-        calls.add_command(beat).add_command(lease);
-        self.links.call_all(&self.links.consumers, &calls).await?;
+        let calls = [(Home::Leases, beat), (Home::Leases, lease)];
+        self.links.all(Lane::Consumers, &calls).await?;
         Ok(())
     }
+}
+
+fn first(failures: Vec<StoreError>) -> Result<()> {
+    failures.into_iter().next().map_or(Ok(()), Err)
 }
 
 /// What a claim found to be gone; `None` if the stream is.
@@ -341,8 +378,16 @@ fn delivery(group: GroupId, item: &[Value]) -> Result<Delivery> {
     if *fields == Value::Nil {
         return Ok(deleted(group, pos));
     }
-    let entry = entry::entry(id, fields).map_err(|error| error.to_string());
-    Ok(Delivery { group, pos, entry })
+    let entry = entry::entry(id, fields).map_err(|error| Unreadable {
+        reason: error.to_string(),
+        payload: entry::remains(pos, fields),
+    });
+    Ok(Delivery {
+        group,
+        pos,
+        entry,
+        trace: entry::trace(fields),
+    })
 }
 
 /// What is delivered for an entry that was trimmed or deleted before it was handled: a loss.
@@ -351,6 +396,10 @@ fn deleted(group: GroupId, pos: Position) -> Delivery {
     Delivery {
         group,
         pos,
-        entry: Err("deleted".to_owned()),
+        entry: Err(Unreadable {
+            reason: "it was deleted from the log".to_owned(),
+            payload: Vec::new(),
+        }),
+        trace: None,
     }
 }

@@ -8,10 +8,11 @@ use super::fault::corrupt;
 use super::reply::{at, bytes, field, list, number, position};
 use crate::model::client_id::ClientId;
 use crate::model::digest::Digest;
-use crate::model::event::{Draft, Entry, Kind};
+use crate::model::event::{Draft, Entry, Kind, write_numbers};
 use crate::model::id::{MessageId, UserId};
 use crate::model::position::Position;
 use crate::model::time::Time;
+use crate::model::trace::Trace;
 use crate::store::Result;
 use crate::store::log::{Head, Receipt};
 
@@ -53,6 +54,29 @@ pub(super) fn entry(id: &Value, fields: &Value) -> Result<Entry> {
         sender_count: number(field(fields, "o")?)?,
         fixed: Bytes::copy_from_slice(bytes(field(fields, "b")?)?),
     })
+}
+
+/// What there is of an event that cannot be read: as [`Entry::write_json`] puts it if the text
+/// and the totals are there, which a newer version will read; else the text as it is.
+pub(super) fn remains(pos: Position, fields: &Value) -> Vec<u8> {
+    let fields = list(fields).unwrap_or_default();
+    let text = field(fields, "b").and_then(bytes).unwrap_or_default();
+    let total = |name| field(fields, name).and_then(number);
+    let mut json = Vec::new();
+    match (total("c"), total("o"), text.split_first()) {
+        (Ok(count), Ok(own), Some((b'{', rest))) => {
+            write_numbers(&mut json, pos, count, own);
+            json.extend_from_slice(rest);
+        }
+        _ => json.extend_from_slice(text),
+    }
+    json
+}
+
+/// What an entry with these fields belongs to, if that was kept.
+pub(super) fn trace(fields: &Value) -> Option<Trace> {
+    let kept = field(list(fields).ok()?, "t").ok()?;
+    Trace::from_bytes(bytes(kept).ok()?)
 }
 
 /// The entries of a list of ids and fields.
@@ -219,6 +243,23 @@ mod tests {
         let kept = "3-1851 1200 3-1800 1764000000000 3-1850 0";
         assert_eq!(head(kept).unwrap(), expected);
         assert!(head("3-1851 1200").is_err());
+    }
+
+    #[test]
+    fn what_remains_of_an_unknown_kind_is_the_whole_event() {
+        let draft = message();
+        let Value::Array(mut fields) = fields(&draft) else {
+            panic!("fields are a list");
+        };
+        fields[1] = text([9; META]);
+        let fields = Value::Array(fields);
+        let pos = Position::new(3, 1851);
+        assert!(entry(&text("3-1851"), &fields).is_err());
+        let read = Entry::read_json(&remains(pos, &fields)).unwrap();
+        assert_eq!(read, draft.into_entry(pos, 1200, 33));
+        let torn = Value::Array(vec![text("b"), text("{\"cl")]);
+        assert_eq!(remains(pos, &torn), b"{\"cl");
+        assert_eq!(remains(pos, &Value::Nil), b"");
     }
 
     #[test]

@@ -39,15 +39,27 @@ pub(super) fn corrupt(what: impl Into<String>) -> StoreError {
     }
 }
 
+/// Whether a call was refused for want of memory, so that it wrote nothing.
+pub(super) fn is_out_of_memory(error: &StoreError) -> bool {
+    let StoreError::Unavailable { source, .. } = error else {
+        return false;
+    };
+    let error = source.downcast_ref::<RedisError>();
+    error.and_then(RedisError::code) == Some("OOM")
+}
+
 fn is_transient(error: &RedisError) -> bool {
     match error.kind() {
-        ErrorKind::Io => true,
+        ErrorKind::Io | ErrorKind::MasterNameNotFoundBySentinel => true,
         ErrorKind::Server(
             ServerErrorKind::BusyLoading
             | ServerErrorKind::MasterDown
             | ServerErrorKind::ReadOnly
             | ServerErrorKind::TryAgain
-            | ServerErrorKind::ClusterDown,
+            | ServerErrorKind::ClusterDown
+            // What a call was about is somewhere else by now, or on its way there.
+            | ServerErrorKind::Moved
+            | ServerErrorKind::Ask,
         ) => true,
         _ => error.code().is_some_and(|code| TRANSIENT.contains(&code)),
     }
@@ -57,6 +69,16 @@ fn is_transient(error: &RedisError) -> bool {
 /// only a new one tells.
 pub(super) fn breaks_connection(error: &RedisError) -> bool {
     error.is_unrecoverable_error() || error.is_io_error()
+}
+
+/// Whether a server answers that it is a replica, and the master somebody else by now.
+pub(super) fn is_demoted(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::ReadOnly))
+}
+
+/// Whether a call was answered by this error.
+pub(super) fn is_answer_of(answer: &RedisResult<Value>, kind: ServerErrorKind) -> bool {
+    matches!(answer, Err(error) if error.kind() == ErrorKind::Server(kind))
 }
 
 /// Whether the server lacks our functions: another one, or somebody flushed them. Redis gives

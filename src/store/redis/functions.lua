@@ -5,13 +5,25 @@
 -- can run side by side. All keys of a call share one hash tag.
 --
 -- Keys of a group, in the order of every call that takes them all:
---   s  the stream, ids <epoch>-<seq>; fields m (fixed part, see META), c (C), o (O), b (JSON)
+--   s  the stream, ids <epoch>-<seq>; fields m (fixed part, see META), c (C), o (O), b (JSON), and
+--      t (trace) if the append named one
 --   h  the head, HEAD
 --   o  sender -> own total (O), and the field "all" as proof that nobody is missing
 --   d0, d1  memory of client_ids: sender and client_id -> REMEMBERED, and the field "from"
 -- Keys of a partition:
 --   ann  the highest epoch announced
 --   a    groups with events that some consumer has not handled
+--   i    groups by the time at which they count as idle
+--   b    what the message store confirmed: n, the number of the newest confirmation; and suspect,
+--        while it is found to be older than that: the epoch that was announced then
+-- Of a group, for cards:
+--   e  the epoch table as of the opening, "<epoch> <start> <count>;" for each row
+--   l  mentions of all, "<when it was begun> <position>/<who> ..."
+-- Of a person:
+--   c  the card: v version, hold and n until when it is not filled since so many changes are under
+--      way, mark the same for read marks; and once filled id the history it was filled under, u the
+--      person, g:<group> the membership, r:<group> the read mark, m:<group> the mentions above it,
+--      b:<group> the number of a mark that is under way
 --
 -- HEAD, one text (a hash of the same costs an append 5 us more): position, C, position of the
 -- last change of rights, time, stored position, number of the younger memory.
@@ -19,10 +31,16 @@
 -- REMEMBERED: the last 40 bytes of META, then "<position> <C>" as text.
 -- from: "<position> <milliseconds>": the memory holds all above the position, begun at the time.
 
-local S, H, O, D0, D1, ANN, DIRTY = 1, 2, 3, 4, 5, 6, 7
+local S, H, O, D0, D1, ANN, DIRTY, E = 1, 2, 3, 4, 5, 6, 7, 8
 
 -- A memory is kept for 10 minutes at least, and until all in it is stored.
 local MEMORY_MS = 600000
+-- What stays in a stream for those who resume: the newest events, so many or so many bytes.
+local LIVE_EVENTS, LIVE_BYTES = 300, 262144
+-- How much more gathers before the rest is cut off: a cut rings whoever follows the stream.
+local SLACK_EVENTS = 256
+-- When a group that could not be emptied is looked at again.
+local LATER_MS = 60000
 -- How long the server's own history id is believed (epochs.md rule 1).
 local HISTORY_MS = 100
 -- Lua hands at most some 8,000 values to one call.
@@ -92,6 +110,14 @@ local function write_head(key, head)
     .. head.w .. ' ' .. head.y)
 end
 
+-- What a member's unread count is made of: the head, the proof that nobody is missing among the
+-- own totals, and the member's own.
+-- keys: h, o; args: member
+local function counted(keys, args)
+  local own = redis.call('HMGET', keys[2], 'all', args[1])
+  return { redis.call('GET', keys[1]), own[1], own[2] }
+end
+
 -- Append ----------------------------------------------------------------------------------
 
 -- The younger memory and the older one.
@@ -157,7 +183,7 @@ local function turn_memory(head, young, old, young_from, now)
 end
 
 -- args: history, epoch, rights or '', 'append' | 'ask' | a position, position to replace or '',
--- counted, changes rights, time, META, JSON, group
+-- counted, changes rights, time, META, JSON, group, trace or ''
 local function append(keys, args)
   local now = now_ms()
   local id = known_history(now)
@@ -193,8 +219,11 @@ local function append(keys, args)
     return { 'closed' }
   end
   local count = is_counted and decimal(tonumber(head.c) + 1) or head.c
-  local pos = redis.pcall('XADD', keys[S], 'NOMKSTREAM', args[2] .. '-*',
-    'm', meta, 'c', count, 'o', own, 'b', args[10])
+  local fields = { 'm', meta, 'c', count, 'o', own, 'b', args[10] }
+  if args[12] ~= '' then
+    fields[9], fields[10] = 't', args[12]
+  end
+  local pos = redis.pcall('XADD', keys[S], 'NOMKSTREAM', args[2] .. '-*', unpack(fields))
   if type(pos) ~= 'string' then
     if is_counted then
       redis.call('HINCRBY', keys[O], sender, -1)
@@ -310,8 +339,8 @@ local function rebuild_memory(keys, from, now)
   until #entries < CHUNK
 end
 
--- args: history, epoch, start, C, time, stored, keep, expected top or '', group, consumers, then
--- sender and own total for each who ever sent, unless the log keeps its own
+-- args: history, epoch, start, C, time, stored, keep, expected top or '', group, consumers, epoch
+-- table, then sender and own total for each who ever sent, unless the log keeps its own
 local function open(keys, args)
   local epoch, keep = tonumber(args[2]), args[7] == '1'
   if not is_expected(keys, args[1], epoch, args[8]) or (keep and not remembers(keys)) then
@@ -324,12 +353,14 @@ local function open(keys, args)
   if keep then
     head.w = is_below(args[6], head.w) and head.w or args[6]
   else
-    head = { mv = below, w = args[6], y = '0' }
-    set_own(keys[O], args, 11)
+    head = { w = args[6], y = '0' }
+    set_own(keys[O], args, 12)
     rebuild_memory(keys, below, now_ms())
   end
-  head.pos, head.c, head.at = below, args[4], args[5]
+  -- Changes of rights may be among what was lost: every permit is asked for again.
+  head.pos, head.c, head.at, head.mv = below, args[4], args[5], below
   write_head(keys[H], head)
+  redis.call('SET', keys[E], args[11])
   if redis.call('XLEN', keys[S]) > 0 then
     redis.call('SADD', keys[DIRTY], args[9])
   end
@@ -345,6 +376,30 @@ local function stored(keys, args)
     return 1
   end
   return 0
+end
+
+-- The witness -----------------------------------------------------------------------------
+
+-- keys: b; args: number. Answers whether it was taken.
+local function tell(keys, args)
+  local known = redis.call('HMGET', keys[1], 'n', 'suspect')
+  if known[2] or tonumber(known[1] or 0) > tonumber(args[1]) then
+    return 0
+  end
+  redis.call('HSET', keys[1], 'n', args[1])
+  return 1
+end
+
+-- keys: b, ann
+local function suspect(keys)
+  redis.call('HSETNX', keys[1], 'suspect', redis.call('GET', keys[2]) or 0)
+end
+
+-- keys: b; args: number
+local function settle(keys, args)
+  local known = tonumber(redis.call('HGET', keys[1], 'n') or 0)
+  redis.call('HSET', keys[1], 'n', decimal(math.max(known, tonumber(args[1]))))
+  redis.call('HDEL', keys[1], 'suspect')
 end
 
 -- Consumers -------------------------------------------------------------------------------
@@ -368,14 +423,113 @@ local function is_handled(stream, consumers)
   return #groups >= consumers
 end
 
--- keys: s, a; args: consumer, number of consumers, group, positions
+-- The id after this one.
+local function after(pos)
+  local epoch, seq = parts(pos)
+  return decimal(epoch) .. '-' .. decimal(seq + 1)
+end
+
+-- The first id that is still needed: not stored, or not handled by some consumer.
+local function first_needed(stream, head, consumers)
+  local needed = after(head.w)
+  local groups = redis.call('XINFO', 'GROUPS', stream)
+  if #groups < consumers then
+    return '0-0'
+  end
+  for _, group in ipairs(groups) do
+    local first = field(group, 'pending') > 0
+      and redis.call('XPENDING', stream, field(group, 'name'))[2]
+      or after(field(group, 'last-delivered-id'))
+    if is_below(first, needed) then
+      needed = first
+    end
+  end
+  return needed
+end
+
+-- The first id of the live window: the newest of what is stored, so that a message store that comes
+-- back older than it was finds it here. Nil if nothing of it is in the stream.
+local function first_live(stream, head)
+  local first, bytes = nil, 0
+  for _, entry in ipairs(redis.call('XREVRANGE', stream, head.w, '-', 'COUNT', LIVE_EVENTS)) do
+    bytes = bytes + #field(entry[2], 'm') + #field(entry[2], 'b')
+    if first and bytes > LIVE_BYTES then
+      break
+    end
+    first = entry[1]
+  end
+  return first
+end
+
+-- Whether the message store is older than what it confirmed: then nothing leaves a stream.
+local function is_suspect(witness)
+  return redis.call('HEXISTS', witness, 'suspect') == 1
+end
+
+-- Cuts off what nobody needs and is too old for the live window. Never MAXLEN: it would drop what
+-- is not handled.
+local function trim(stream, head, consumers, witness)
+  local length = redis.call('XLEN', stream)
+  if length <= LIVE_EVENTS + SLACK_EVENTS
+    and (length <= 1 or redis.call('MEMORY', 'USAGE', stream) <= 2 * LIVE_BYTES) then
+    return
+  end
+  if is_suspect(witness) then
+    return
+  end
+  local live, needed = first_live(stream, head), first_needed(stream, head, consumers)
+  if not live then
+    return
+  end
+  redis.call('XTRIM', stream, 'MINID', is_below(needed, live) and needed or live)
+end
+
+-- keys: s, a, h, i, b; args: consumer, number of consumers, group, milliseconds until it is idle,
+-- positions
 local function ack(keys, args)
-  for i = 4, #args, CHUNK do
+  for i = 5, #args, CHUNK do
     redis.call('XACK', keys[1], args[1], unpack(args, i, math.min(i + CHUNK - 1, #args)))
   end
-  if is_handled(keys[1], tonumber(args[2])) then
+  local consumers, head = tonumber(args[2]), read_head(keys[3])
+  if is_handled(keys[1], consumers) then
     redis.call('SREM', keys[2], args[3])
+    redis.call('ZADD', keys[4], decimal(now_ms() + tonumber(args[4])), args[3])
   end
+  if head and redis.call('EXISTS', keys[1]) == 1 then
+    trim(keys[1], head, consumers, keys[5])
+  end
+  return 1
+end
+
+-- Groups that may count as idle by now, the longest idle first.
+-- keys: i; args: how many
+local function idle(keys, args)
+  return redis.call('ZRANGE', keys[1], '-inf', decimal(now_ms()), 'BYSCORE', 'LIMIT', 0, args[1])
+end
+
+-- Empties the stream of an idle group if all of it is handled and stored, and forgets client_ids:
+-- all were remembered long enough. The stream keeps its last id and its consumers.
+-- keys: s, h, d0, d1, i, b; args: number of consumers, group
+local function empty(keys, args)
+  local head = read_head(keys[2])
+  if not head or redis.call('EXISTS', keys[1]) == 0 then
+    redis.call('ZREM', keys[5], args[2])
+    return 0
+  end
+  local last = redis.call('XREVRANGE', keys[1], '+', '-', 'COUNT', 1)[1]
+  if not is_handled(keys[1], tonumber(args[1])) or (last and is_below(head.w, last[1]))
+    or is_suspect(keys[6]) then
+    redis.call('ZADD', keys[5], decimal(now_ms() + LATER_MS), args[2])
+    return 0
+  end
+  if last then
+    redis.call('XTRIM', keys[1], 'MINID', after(last[1]))
+  end
+  redis.call('UNLINK', keys[3], keys[4])
+  redis.call('HSET', keys[3], 'from', head.pos .. ' ' .. decimal(now_ms()))
+  head.y = '0'
+  write_head(keys[2], head)
+  redis.call('ZREM', keys[5], args[2])
   return 1
 end
 
@@ -437,6 +591,261 @@ local function lease(keys, args)
   return held
 end
 
+-- Cards -----------------------------------------------------------------------------------
+
+-- How long a card is kept after it was filled; mentions of all a little longer.
+local CARD_S, ALL_S = 86400, 90000
+-- A change that is under way is over after this time.
+local HOLD_MS = 30000
+-- Mentions that are kept of a group; with more, cards are filled anew.
+local MENTIONS_MAX = 100
+
+-- Every change counts, so that a fill that read before it is refused. One counts from the time on
+-- if the card was gone: a fill may have begun before it went.
+local function next_version(key, now)
+  if redis.call('HSETNX', key, 'v', decimal(now)) == 1 then
+    redis.call('EXPIRE', key, CARD_S)
+  end
+  return redis.call('HINCRBY', key, 'v', 1)
+end
+
+-- Takes everything off but what keeps it from being filled.
+local function empty_card(key, now)
+  local version = next_version(key, now)
+  local kept = redis.call('HMGET', key, 'hold', 'n', 'mark')
+  redis.call('UNLINK', key)
+  redis.call('HSET', key, 'v', decimal(version), 'hold', kept[1] or 0, 'n', kept[2] or 0,
+    'mark', kept[3] or 0)
+  redis.call('EXPIRE', key, CARD_S)
+end
+
+-- keys: c. Answers the version, and the fields of a card that may be relied on.
+local function card(keys)
+  local version = redis.call('HGET', keys[1], 'v') or '0'
+  local id = redis.call('HGET', keys[1], 'id')
+  if id and id == known_history(now_ms()) then
+    return { version, redis.call('HGETALL', keys[1]) }
+  end
+  return { version }
+end
+
+-- keys: c; args: version, fields and values
+local function fill(keys, args)
+  local now = now_ms()
+  local known = redis.call('HMGET', keys[1], 'v', 'hold', 'mark')
+  local id = known_history(now)
+  if not id or (known[1] or '0') ~= args[1] then
+    return 0
+  end
+  if tonumber(known[2] or 0) > now or tonumber(known[3] or 0) > now then
+    return 0
+  end
+  empty_card(keys[1], now)
+  redis.call('HSET', keys[1], 'id', id)
+  for i = 2, #args, CHUNK do
+    redis.call('HSET', keys[1], unpack(args, i, math.min(i + CHUNK - 1, #args)))
+  end
+  return 1
+end
+
+-- keys: c. A change is under way.
+local function hold(keys)
+  local now = now_ms()
+  empty_card(keys[1], now)
+  local known = redis.call('HMGET', keys[1], 'hold', 'n')
+  local others = tonumber(known[1]) > now and tonumber(known[2]) or 0
+  redis.call('HSET', keys[1], 'hold', decimal(now + HOLD_MS), 'n', others + 1)
+end
+
+-- keys: c. A change is over.
+local function let_go(keys)
+  empty_card(keys[1], now_ms())
+  local others = tonumber(redis.call('HGET', keys[1], 'n')) - 1
+  if others > 0 then
+    redis.call('HSET', keys[1], 'n', others)
+  else
+    redis.call('HSET', keys[1], 'hold', 0, 'n', 0)
+  end
+end
+
+-- keys: c; args: group. A read mark is about to move: until it is told where to, the card lacks it.
+-- Answers the number under which that is told.
+local function begin_mark(keys, args)
+  local now = now_ms()
+  local number = next_version(keys[1], now)
+  redis.call('HDEL', keys[1], 'r:' .. args[1])
+  redis.call('HSET', keys[1], 'b:' .. args[1], decimal(number), 'mark', decimal(now + HOLD_MS))
+  return number
+end
+
+-- keys: c; args: group, number, mark as "<position> <C> <O>"
+local function end_mark(keys, args)
+  local group, mark = args[1], args[3]
+  local known = redis.call('HMGET', keys[1], 'b:' .. group, 'v', 'm:' .. group, 'g:' .. group)
+  if known[2] == args[2] then
+    redis.call('HSET', keys[1], 'mark', 0)
+  end
+  if known[1] ~= args[2] then
+    return 0
+  end
+  redis.call('HDEL', keys[1], 'b:' .. group)
+  if not known[4] then
+    return 0
+  end
+  local above = {}
+  for pos in string.gmatch(known[3] or '', '%S+') do
+    if is_below(mark, pos) then
+      above[#above + 1] = pos
+    end
+  end
+  redis.call('HSET', keys[1], 'r:' .. group, mark, 'm:' .. group, table.concat(above, ' '))
+  return 1
+end
+
+-- Adds a word to a list of them unless it is there; nil if the list is full.
+local function with(list, word)
+  if string.find(' ' .. list .. ' ', ' ' .. word .. ' ', 1, true) then
+    return list
+  end
+  local _, words = string.gsub(list, '%S+', '')
+  if words < MENTIONS_MAX then
+    return list == '' and word or (list .. ' ' .. word)
+  end
+end
+
+-- keys: c; args: group, position
+local function mention(keys, args)
+  next_version(keys[1], now_ms())
+  local known = redis.call('HMGET', keys[1], 'g:' .. args[1], 'm:' .. args[1])
+  if not known[1] then
+    return 0
+  end
+  local mentions = with(known[2] or '', args[2])
+  if mentions then
+    redis.call('HSET', keys[1], 'm:' .. args[1], mentions)
+  else
+    empty_card(keys[1], now_ms())
+  end
+  return 1
+end
+
+-- keys: l; args: position/who
+local function mention_all(keys, args)
+  local list = redis.call('GET', keys[1])
+  local longer = list and with(list, args[1])
+  if longer then
+    redis.call('SET', keys[1], longer, 'KEEPTTL')
+  elseif list then
+    redis.call('UNLINK', keys[1])
+  end
+end
+
+-- keys: l. Answers when the list was begun, which is now if there was none.
+local function begin_all(keys)
+  local list = redis.call('GET', keys[1])
+  if not list then
+    local time = redis.call('TIME')
+    list = time[1] .. '.' .. time[2]
+    redis.call('SET', keys[1], list)
+  end
+  redis.call('EXPIRE', keys[1], ALL_S)
+  return string.match(list, '^%S+')
+end
+
+-- Presence --------------------------------------------------------------------------------
+
+-- nodes: process -> until when it counts as alive. The people at a process are a set beside it.
+local function people(node)
+  return 'at{here}:' .. node
+end
+
+local function living(nodes)
+  return redis.call('ZRANGE', nodes, '(' .. decimal(now_ms()), '+inf', 'BYSCORE')
+end
+
+-- Those of the users from the first on who are at none of the processes but `except`.
+local function nowhere(users, first, nodes, except)
+  local alone = {}
+  for i = first, #users do
+    local is_somewhere = false
+    for _, node in ipairs(nodes) do
+      if node ~= except and redis.call('SISMEMBER', people(node), users[i]) == 1 then
+        is_somewhere = true
+        break
+      end
+    end
+    if not is_somewhere then
+      alone[#alone + 1] = users[i]
+    end
+  end
+  return alone
+end
+
+-- Says that a process lives, for a while. Answers whether it was known to.
+-- keys: nodes; args: process, milliseconds
+local function alive(keys, args)
+  local now = now_ms()
+  local till = tonumber(redis.call('ZSCORE', keys[1], args[1]) or '0')
+  redis.call('ZADD', keys[1], decimal(now + tonumber(args[2])), args[1])
+  return till > now and 1 or 0
+end
+
+-- Answers those of the users who were nowhere.
+-- keys: nodes; args: process, users
+local function arrive(keys, args)
+  local own, new = people(args[1]), {}
+  for _, user in ipairs(nowhere(args, 2, living(keys[1]), args[1])) do
+    if redis.call('SISMEMBER', own, user) == 0 then
+      new[#new + 1] = user
+    end
+  end
+  redis.call('SADD', own, unpack(args, 2))
+  return new
+end
+
+-- Answers those of the users who were here and are nowhere now.
+-- keys: nodes; args: process, users
+local function depart(keys, args)
+  local own, left = people(args[1]), {}
+  for i = 2, #args do
+    if redis.call('SREM', own, args[i]) == 1 then
+      left[#left + 1] = args[i]
+    end
+  end
+  return nowhere(left, 1, living(keys[1]), args[1])
+end
+
+-- Takes people off one process that lives no more. Answers those who are nowhere now.
+-- keys: nodes; args: how many
+local function bury(keys, args)
+  local dead = redis.call('ZRANGE', keys[1], '-inf', decimal(now_ms()), 'BYSCORE', 'LIMIT', 0, 1)[1]
+  if not dead then
+    return {}
+  end
+  local left = redis.call('SPOP', people(dead), args[1])
+  if #left < tonumber(args[1]) then
+    redis.call('ZREM', keys[1], dead)
+  end
+  return nowhere(left, 1, living(keys[1]), dead)
+end
+
+-- Answers those of the users who are somewhere.
+-- keys: nodes; args: users
+local function online(keys, args)
+  local here, found = {}, {}
+  for _, node in ipairs(living(keys[1])) do
+    for i, is_there in ipairs(redis.call('SMISMEMBER', people(node), unpack(args))) do
+      here[i] = here[i] or is_there == 1
+    end
+  end
+  for i, user in ipairs(args) do
+    if here[i] then
+      found[#found + 1] = user
+    end
+  end
+  return found
+end
+
 -- What drains must work in a full Redis too.
 local function register(name, callback, flags)
   redis.register_function({
@@ -447,10 +856,30 @@ local function register(name, callback, flags)
 end
 
 register('append', append, {})
+register('counted', counted, { 'no-writes' })
 register('prepare', prepare, {})
 register('open', open, {})
 register('stored', stored, { 'allow-oom' })
 register('ack', ack, { 'allow-oom' })
 register('claim', claim, { 'allow-oom' })
+register('idle', idle, { 'allow-oom' })
+register('empty', empty, { 'allow-oom' })
 register('beat', beat, { 'allow-oom' })
 register('lease', lease, { 'allow-oom' })
+register('card', card, { 'no-writes' })
+register('fill', fill, {})
+register('hold', hold, { 'allow-oom' })
+register('let_go', let_go, { 'allow-oom' })
+register('begin_mark', begin_mark, { 'allow-oom' })
+register('end_mark', end_mark, { 'allow-oom' })
+register('mention', mention, { 'allow-oom' })
+register('mention_all', mention_all, { 'allow-oom' })
+register('begin_all', begin_all, {})
+register('alive', alive, { 'allow-oom' })
+register('arrive', arrive, {})
+register('depart', depart, { 'allow-oom' })
+register('bury', bury, { 'allow-oom' })
+register('online', online, { 'allow-oom' })
+register('tell', tell, { 'allow-oom' })
+register('suspect', suspect, { 'allow-oom' })
+register('settle', settle, { 'allow-oom' })

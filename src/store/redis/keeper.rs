@@ -2,26 +2,28 @@
 //! it holds, reads the durable lists of dirty groups, and fills the [`Desk`].
 //!
 //! A lost ring only delays: the lists are read whenever leases or the connection changed, and
-//! every 5 s.
+//! every 5 s. Then idle groups of what it holds are emptied, too.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Value, cmd, pipe};
+use redis::{Pipeline, Value, cmd, pipe};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::backoff::Backoff;
+use super::bells::Bells;
 use super::consumers::Desk;
-use super::dial::Backoff;
-use super::fault::fault;
+use super::idle;
 use super::keys;
 use super::leases::{Digits, share};
 use super::library::Function;
-use super::links::{Links, all};
+use super::links::Links;
 use super::reply::{list, text};
-use super::rings::Bell;
+use super::topology::home::Home;
+use super::topology::shard::Lane;
 use crate::model::id::{GroupId, Partition};
-use crate::store::Result;
+use crate::store::{Result, StoreError};
 
 /// How often the lists of dirty groups are read, in case a ring was lost.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -35,25 +37,30 @@ pub(super) struct Keeper {
     /// What is leased, and what was told to the desk.
     held: Digits,
     known: Digits,
-    /// The doorbell and the digits it listens to.
-    bell: Option<(Bell, Digits)>,
+    /// The doorbells and the digits they listen to.
+    bells: Bells,
+    heeded: Digits,
     renew_at: Instant,
     sweep_at: Instant,
+    /// When to try again what failed.
+    backoff: Backoff,
 }
 
 impl Keeper {
     pub(super) fn new(links: Arc<Links>, desk: Arc<Desk>, me: String, lease: Duration) -> Self {
         let now = Instant::now();
         Self {
+            bells: Bells::new(Arc::clone(&links.topology), tracking(Digits::NONE)),
             links,
             desk,
             me,
             lease,
             held: Digits::NONE,
             known: Digits::NONE,
-            bell: None,
+            heeded: Digits::NONE,
             renew_at: now,
             sweep_at: now,
+            backoff: Backoff::default(),
         }
     }
 
@@ -71,38 +78,39 @@ impl Keeper {
     }
 
     async fn keep(&mut self) {
-        let mut backoff = Backoff::default();
         loop {
-            match self.step().await {
-                Ok(()) => backoff.succeed(),
-                Err(error) => {
-                    tracing::debug!(error = ?error, "keeping leases failed; trying again");
-                    self.bell = None;
-                    backoff.fail();
-                    backoff.pause().await;
-                }
-            }
+            self.step().await;
         }
     }
 
-    /// Does what is due, then waits for a ring or for the next thing to be due.
-    async fn step(&mut self) -> Result<()> {
+    /// Does what is due, then waits for a ring or for the next thing to be due. What fails is
+    /// done again after a pause; meanwhile the servers that answer are heard.
+    async fn step(&mut self) {
         if Instant::now() >= self.renew_at {
-            self.renew().await?;
+            match self.renew().await {
+                Ok(()) => self.backoff.succeed(),
+                Err(error) => self.renew_at = self.again_after(&error),
+            }
         }
-        self.listen().await?;
+        self.listen().await;
         self.hear();
-        if Instant::now() >= self.sweep_at {
-            self.sweep().await?;
+        if Instant::now() >= self.sweep_at
+            && let Err(error) = self.sweep().await
+        {
+            self.sweep_at = self.again_after(&error);
         }
-        let Some((bell, _)) = &self.bell else {
-            return Ok(());
-        };
+        let due = self.renew_at.min(self.sweep_at);
         tokio::select! {
-            () = bell.ring() => {}
-            () = tokio::time::sleep_until(self.renew_at.min(self.sweep_at)) => {}
+            () = self.bells.ring() => {}
+            () = tokio::time::sleep_until(due) => {}
         }
-        Ok(())
+    }
+
+    /// When to try again.
+    fn again_after(&mut self, error: &StoreError) -> Instant {
+        tracing::debug!(error = ?error, "keeping leases failed; trying again");
+        self.backoff.fail();
+        self.backoff.over_at()
     }
 
     /// Says that this process lives, and leases its share among the living.
@@ -113,7 +121,10 @@ impl Keeper {
             .library
             .call(Function::Beat, &[keys::NODES.to_owned()]);
         beat.arg(&self.me).arg(millis(self.lease));
-        let nodes = self.links.call(&self.links.consumers, &beat).await?;
+        let nodes = self
+            .links
+            .call(Lane::Consumers, Home::Leases, &beat)
+            .await?;
         let nodes = list(&nodes)?
             .iter()
             .map(|node| text(node).map(str::to_owned));
@@ -126,7 +137,10 @@ impl Keeper {
             .arg(&self.me)
             .arg(millis(self.lease))
             .arg(wanted.to_text());
-        let held = self.links.call(&self.links.consumers, &lease).await?;
+        let held = self
+            .links
+            .call(Lane::Consumers, Home::Leases, &lease)
+            .await?;
         self.held = Digits::from_text(text(&held)?);
         self.renew_at = asked + self.lease / 3;
         self.tell(asked);
@@ -145,91 +159,79 @@ impl Keeper {
     }
 
     /// Listens to exactly what is held; whatever rang in between is on the lists.
-    async fn listen(&mut self) -> Result<()> {
-        if self
-            .bell
-            .as_ref()
-            .is_some_and(|(_, digits)| *digits == self.held)
-        {
-            return Ok(());
+    async fn listen(&mut self) {
+        if self.heeded != self.held {
+            self.heeded = self.held;
+            self.bells.listen_to(tracking(self.held));
         }
-        let mut bell = match self.bell.take() {
-            Some((bell, _)) => bell,
-            None => Bell::connect(&self.links.dial).await.map_err(fault)?,
-        };
-        let mut tracking = pipe();
-        tracking.cmd("CLIENT").arg("TRACKING").arg("OFF");
-        if !self.held.is_empty() {
-            tracking.add_command(track(self.held));
-        }
-        let answer = bell
-            .connection
-            .send_packed_commands(&tracking, 0, tracking.len())
-            .await;
-        all(answer.map_err(fault)?)?;
-        self.bell = Some((bell, self.held));
-        self.sweep_at = Instant::now();
-        Ok(())
+        self.bells.tend().await;
     }
 
     fn hear(&mut self) {
-        let Some(rung) = self.bell.as_ref().map(|(bell, _)| bell.rung()) else {
-            return;
-        };
-        if !rung.groups.is_empty() {
+        let heard = self.bells.heard();
+        if !heard.groups.is_empty() {
             self.desk.change(|work| {
-                rung.groups
+                heard
+                    .groups
                     .iter()
                     .for_each(|group| work.mark(*group, false));
             });
         }
-        if rung.everything {
+        if !heard.everything.is_empty() || !heard.fresh.is_empty() {
             self.sweep_at = Instant::now();
-        }
-        if rung.is_over {
-            self.bell = None;
         }
     }
 
     /// Reads the lists of all that is held; what was just won begins with them.
     async fn sweep(&mut self) -> Result<()> {
         let (held, gained) = (self.held, self.held.without(self.known));
-        let dirty = self.dirty(held).await?;
+        let dirty = dirty(&self.links, held).await?;
         self.desk.change(|work| {
             work.gain(gained, &dirty);
             dirty.iter().for_each(|group| work.mark(*group, true));
         });
         self.known = held;
         self.sweep_at = Instant::now() + SWEEP;
-        Ok(())
+        idle::sweep(&self.links, held).await
     }
+}
 
-    async fn dirty(&self, digits: Digits) -> Result<Vec<GroupId>> {
-        let mut reads = pipe();
-        for partition in (0..=u8::MAX)
-            .map(Partition)
-            .filter(|p| digits.contains(p.digit()))
-        {
-            reads.cmd("SMEMBERS").arg(keys::dirty(partition));
-        }
-        let answers = all(self.links.consumers.commands(&reads).await.map_err(fault)?)?;
-        let mut groups = Vec::new();
-        for answer in &answers {
-            groups.extend(list(answer)?.iter().filter_map(group));
-        }
-        Ok(groups)
+/// The groups on the lists of these digits.
+async fn dirty(links: &Links, digits: Digits) -> Result<Vec<GroupId>> {
+    let mut reads = Vec::new();
+    for partition in (0..=u8::MAX)
+        .map(Partition)
+        .filter(|p| digits.contains(p.digit()))
+    {
+        let mut read = cmd("SMEMBERS");
+        read.arg(keys::dirty(partition));
+        reads.push((partition.into(), read));
     }
+    let answers = links.all(Lane::Consumers, &reads).await?;
+    let mut groups = Vec::new();
+    for answer in &answers {
+        groups.extend(list(answer)?.iter().filter_map(group));
+    }
+    Ok(groups)
 }
 
 fn group(listed: &Value) -> Option<GroupId> {
     text(listed).ok()?.parse().ok()
 }
 
-fn track(digits: Digits) -> redis::Cmd {
-    let mut tracking = cmd("CLIENT");
-    tracking.arg("TRACKING").arg("ON").arg("BCAST");
-    for digit in digits.iter() {
-        tracking.arg("PREFIX").arg(keys::digit_prefix(digit));
+/// What switches the tracking of these digits on, and of all others off.
+fn tracking(digits: Digits) -> Pipeline {
+    let mut tracking = pipe();
+    tracking.cmd("CLIENT").arg("TRACKING").arg("OFF");
+    if !digits.is_empty() {
+        let on = tracking
+            .cmd("CLIENT")
+            .arg("TRACKING")
+            .arg("ON")
+            .arg("BCAST");
+        for digit in digits.iter() {
+            on.arg("PREFIX").arg(keys::digit_prefix(digit));
+        }
     }
     tracking
 }

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use redis::{Pipeline, Value, cmd, pipe};
+use redis::{Cmd, Value, cmd};
 
 use super::entry;
-use super::fault::{fault, unavailable};
+use super::fault::{is_out_of_memory, unavailable};
+use super::info::{info_field, info_text};
 use super::keys;
 use super::library::Function;
-use super::links::{Links, all};
+use super::links::{HomeCall, Links};
+use super::memory::Memory;
 use super::reply::{at, list, number, text};
 use super::tail::RedisTail;
+use super::topology::shard::Lane;
 use super::{append, reopen};
+use crate::model::epoch::EpochTable;
 use crate::model::event::Entry;
 use crate::model::id::{GroupId, Partition, UserId};
 use crate::model::position::{Epoch, Position};
@@ -22,12 +26,13 @@ use crate::store::log::{Append, Head, HistoryId, Log, Open, Opened, Outcome, Pre
 /// The logs in one Redis.
 #[derive(Debug, Clone)]
 pub(super) struct RedisLog {
-    links: Arc<Links>,
+    pub(super) links: Arc<Links>,
+    memory: Memory,
 }
 
 impl RedisLog {
-    pub(super) const fn new(links: Arc<Links>) -> Self {
-        Self { links }
+    pub(super) const fn new(links: Arc<Links>, memory: Memory) -> Self {
+        Self { links, memory }
     }
 
     async fn read(
@@ -42,7 +47,7 @@ impl RedisLog {
             .arg(&bounds)
             .arg("COUNT")
             .arg(limit);
-        let answer = self.links.reads.command(&read).await.map_err(fault)?;
+        let answer = self.links.call(Lane::Reads, group, &read).await?;
         entry::entries(&answer)
     }
 }
@@ -50,22 +55,37 @@ impl RedisLog {
 #[async_trait]
 impl Log for RedisLog {
     async fn append(&self, append: Append) -> Result<Outcome> {
+        let group = append.draft.group;
+        if self.memory.is_full(group) {
+            return Ok(Outcome::Full);
+        }
         let call = append::call(&self.links.library, &append);
-        let answer = self
-            .links
-            .call(self.links.of(append.draft.group), &call)
-            .await?;
-        append::outcome(&append, &answer)
+        match self.links.call(Lane::Ordered, group, &call).await {
+            Err(error) if is_out_of_memory(&error) => Ok(Outcome::Full),
+            answer => append::outcome(&append, &answer?),
+        }
     }
 
-    async fn history(&self, _partition: Partition) -> Result<HistoryId> {
-        let info = self
-            .links
-            .reads
-            .command(cmd("INFO").arg("replication"))
-            .await
-            .map_err(fault)?;
+    async fn history(&self, partition: Partition) -> Result<HistoryId> {
+        let mut ask = cmd("INFO");
+        ask.arg("replication");
+        let info = self.links.call(Lane::Reads, partition, &ask).await?;
         history_of_master(&info_text(&info)?)
+    }
+
+    async fn tables(&self, groups: &[GroupId]) -> Result<Vec<Option<EpochTable>>> {
+        let read = |group: &GroupId| {
+            let mut read = cmd("GET");
+            read.arg(keys::epochs(*group));
+            ((*group).into(), read)
+        };
+        let reads: Vec<HomeCall> = groups.iter().map(read).collect();
+        let answers = self.links.all(Lane::Reads, &reads).await?;
+        let table = |kept: &Value| match kept {
+            Value::Nil => Ok(None),
+            kept => reopen::table(text(kept)?).map(Some),
+        };
+        answers.iter().map(table).collect()
     }
 
     async fn heads(
@@ -104,25 +124,25 @@ impl Log for RedisLog {
 
     async fn prepare(&self, group: GroupId, history: &str, epoch: Epoch) -> Result<Prepared> {
         let call = reopen::prepare(&self.links.library, group, history, epoch);
-        reopen::prepared(&self.links.call(self.links.of(group), &call).await?)
+        reopen::prepared(&self.links.call(Lane::Ordered, group, &call).await?)
     }
 
     async fn open(&self, open: Open) -> Result<Opened> {
         let call = reopen::open(&self.links.library, &open);
-        reopen::opened(&self.links.call(self.links.of(open.group), &call).await?)
+        reopen::opened(&self.links.call(Lane::Ordered, open.group, &call).await?)
     }
 
     async fn set_stored(&self, marks: &[(GroupId, Position)]) -> Result<()> {
-        let mut calls = pipe();
+        let mut calls = Vec::new();
         for (group, mark) in marks {
             let mut call = self
                 .links
                 .library
                 .call(Function::Stored, &[keys::head(*group)]);
             call.arg(mark.to_string());
-            calls.add_command(call);
+            calls.push(((*group).into(), call));
         }
-        self.links.call_all(&self.links.reads, &calls).await?;
+        self.links.all(Lane::Reads, &calls).await?;
         Ok(())
     }
 
@@ -133,65 +153,60 @@ impl Log for RedisLog {
     }
 }
 
-/// The heads of `groups` in one write; with `member`, each with that member's own total.
-pub(super) async fn heads(
+/// The heads of `groups`; with `member`, each with that member's own total.
+async fn heads(
     links: &Links,
     groups: &[GroupId],
     member: Option<UserId>,
 ) -> Result<Vec<Option<(Head, Option<u64>)>>> {
-    let mut reads = pipe();
+    let mut reads: Vec<HomeCall> = Vec::new();
     for group in groups {
-        read_head(&mut reads, *group, member);
+        reads.push(((*group).into(), read(links, *group, member)));
     }
-    let answers = all(links.reads.commands(&reads).await.map_err(fault)?)?;
-    let per_group = if member.is_some() { 2 } else { 1 };
-    answers.chunks(per_group).map(head).collect()
-}
-
-fn read_head(reads: &mut Pipeline, group: GroupId, member: Option<UserId>) {
-    reads.cmd("GET").arg(keys::head(group));
-    if let Some(member) = member {
-        reads
-            .cmd("HMGET")
-            .arg(keys::own(group))
-            .arg("all")
-            .arg(member.as_bytes());
+    let answers = links.all(Lane::Reads, &reads).await?;
+    match member {
+        None => answers.iter().map(|kept| head(kept, None)).collect(),
+        Some(_) => answers.iter().map(counted).collect(),
     }
 }
 
-fn head(answers: &[Value]) -> Result<Option<(Head, Option<u64>)>> {
-    match at(answers, 0)? {
+/// Asks for the head of a group.
+pub(super) fn read_head(group: GroupId) -> Cmd {
+    let mut read = cmd("GET");
+    read.arg(keys::head(group));
+    read
+}
+
+/// A head and an own total are read in one step: of two, an own message may come between.
+fn read(links: &Links, group: GroupId, member: Option<UserId>) -> Cmd {
+    let Some(member) = member else {
+        return read_head(group);
+    };
+    let keys = [keys::head(group), keys::own(group)];
+    let mut call = links.library.call(Function::Counted, &keys);
+    call.arg(member.as_bytes());
+    call
+}
+
+fn counted(answer: &Value) -> Result<Option<(Head, Option<u64>)>> {
+    let fields = list(answer)?;
+    head(at(fields, 0)?, own(at(fields, 1)?, at(fields, 2)?)?)
+}
+
+fn head(kept: &Value, own: Option<u64>) -> Result<Option<(Head, Option<u64>)>> {
+    match kept {
         Value::Nil => Ok(None),
-        kept => {
-            let own = answers.get(1).map(own).transpose()?.flatten();
-            Ok(Some((entry::head(text(kept)?)?, own)))
-        }
+        kept => Ok(Some((entry::head(text(kept)?)?, own))),
     }
 }
 
 /// An own total: 0 for one who never sent, nothing if the log lost count.
-fn own(answer: &Value) -> Result<Option<u64>> {
-    let fields = list(answer)?;
-    match (at(fields, 0)?, at(fields, 1)?) {
+fn own(all: &Value, total: &Value) -> Result<Option<u64>> {
+    match (all, total) {
         (Value::Nil, _) => Ok(None),
         (_, Value::Nil) => Ok(Some(0)),
         (_, total) => number(total).map(Some),
     }
-}
-
-/// The text of an `INFO`, which RESP3 sends as a verbatim string.
-pub(super) fn info_text(info: &Value) -> Result<String> {
-    match info {
-        Value::VerbatimString { text, .. } => Ok(text.clone()),
-        other => text(other).map(str::to_owned),
-    }
-}
-
-/// The value of one line of an `INFO`.
-pub(super) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-        .map(str::trim)
 }
 
 /// The history that a master serves; a replica carries its master's and must not be asked.

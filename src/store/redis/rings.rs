@@ -10,8 +10,8 @@ use redis::aio::{AsyncPushSender, MultiplexedConnection, SendError};
 use redis::{PushInfo, PushKind, RedisResult, Value};
 use tokio::sync::Notify;
 
-use super::dial::Dial;
 use super::keys;
+use super::topology::dial::Dial;
 use crate::model::id::GroupId;
 
 /// What rang since the last look.
@@ -29,52 +29,43 @@ pub(super) struct Rung {
 #[derive(Debug)]
 pub(super) struct Bell {
     pub(super) connection: MultiplexedConnection,
-    rings: Arc<Rings>,
-}
-
-#[derive(Debug, Default)]
-struct Rings {
-    rung: Mutex<Rung>,
-    notify: Notify,
+    rung: Arc<Mutex<Rung>>,
 }
 
 impl Bell {
-    /// Connects. Nothing rings until tracking is switched on over the connection.
-    pub(super) async fn connect(dial: &Dial) -> RedisResult<Self> {
-        let rings = Arc::new(Rings::default());
-        let connection = dial.connect_with(Ear(Arc::clone(&rings))).await?;
-        Ok(Self { connection, rings })
+    /// Connects. Nothing rings until tracking is switched on over the connection; then `rings`
+    /// is notified.
+    pub(super) async fn connect(dial: &Dial, rings: Arc<Notify>) -> RedisResult<Self> {
+        let rung = Arc::new(Mutex::default());
+        let ear = Ear {
+            rung: Arc::clone(&rung),
+            rings,
+        };
+        let connection = dial.connect_with(ear).await?;
+        Ok(Self { connection, rung })
     }
 
     /// What rang since the last call.
     pub(super) fn rung(&self) -> Rung {
-        std::mem::take(
-            &mut *self
-                .rings
-                .rung
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
-    }
-
-    /// Waits until something rings. Cancel safe; for one waiter.
-    pub(super) async fn ring(&self) {
-        self.rings.notify.notified().await;
+        std::mem::take(&mut *self.rung.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-struct Ear(Arc<Rings>);
+struct Ear {
+    rung: Arc<Mutex<Rung>>,
+    rings: Arc<Notify>,
+}
 
 impl AsyncPushSender for Ear {
     fn send(&self, push: PushInfo) -> Result<(), SendError> {
-        let mut rung = self.0.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
         match push.kind {
             PushKind::Invalidate => hear(&mut rung, push.data.first()),
             PushKind::Disconnection => rung.is_over = true,
             _ => {}
         }
         drop(rung);
-        self.0.notify.notify_one();
+        self.rings.notify_one();
         Ok(())
     }
 }

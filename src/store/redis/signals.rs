@@ -2,25 +2,19 @@
 //! message is a JSON list of [`Signal`]s; what a newer version added is passed over.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::aio::MultiplexedConnection;
-use redis::{PushInfo, PushKind, RedisResult, Value, cmd, pipe};
-use tokio::sync::{Notify, broadcast};
-use tokio_util::sync::CancellationToken;
+use redis::cmd;
+use tokio::sync::broadcast;
 
-use super::dial::Backoff;
-use super::fault::{corrupt, fault};
+use super::fault::corrupt;
 use super::keys;
-use super::links::{Links, all};
+use super::links::Links;
+use super::subscription::Subscription;
+use super::topology::home::Home;
+use super::topology::shard::Lane;
 use crate::store::Result;
 use crate::store::signals::{Signal, Signals};
-
-/// Signals kept for a slow receiver (the trait's promise).
-const KEPT: usize = 1_024;
-/// How often an idle connection is asked whether it still is one.
-const PING: Duration = Duration::from_secs(5);
 
 /// Signals through one Redis.
 #[derive(Debug)]
@@ -32,27 +26,24 @@ pub(super) struct RedisSignals {
 #[async_trait]
 impl Signals for RedisSignals {
     async fn publish(&self, signals: &[Signal]) -> Result<()> {
-        let mut messages: Vec<(String, Vec<&Signal>)> = Vec::new();
+        let mut messages: Vec<(Home, String, Vec<&Signal>)> = Vec::new();
         for signal in signals {
-            let Some(channel) = channel(signal) else {
+            let Some((home, channel)) = channel(signal) else {
                 continue;
             };
-            match messages.iter_mut().find(|(known, _)| *known == channel) {
-                Some((_, list)) => list.push(signal),
-                None => messages.push((channel, vec![signal])),
+            match messages.iter_mut().find(|(_, known, _)| *known == channel) {
+                Some((_, _, list)) => list.push(signal),
+                None => messages.push((home, channel, vec![signal])),
             }
         }
-        let mut publishing = pipe();
-        for (channel, signals) in messages {
+        let mut publishing = Vec::new();
+        for (home, channel, signals) in messages {
             let text = serde_json::to_vec(&signals).map_err(|error| corrupt(error.to_string()))?;
-            publishing.cmd("PUBLISH").arg(channel).arg(text);
+            let mut publish = cmd("PUBLISH");
+            publish.arg(channel).arg(text);
+            publishing.push((home, publish));
         }
-        all(self
-            .links
-            .reads
-            .commands(&publishing)
-            .await
-            .map_err(fault)?)?;
+        self.links.all(Lane::Reads, &publishing).await?;
         Ok(())
     }
 
@@ -61,122 +52,27 @@ impl Signals for RedisSignals {
     }
 }
 
-/// Where a signal is published; [`Signal::Lost`] never is.
-fn channel(signal: &Signal) -> Option<String> {
+/// Where a signal is published; [`Signal::Lost`] never is. The servers of a cluster tell each
+/// other, so any would do.
+fn channel(signal: &Signal) -> Option<(Home, String)> {
     match signal {
-        Signal::Stored(group, _) => Some(keys::stored_channel(group.partition())),
-        Signal::Read { user, .. } | Signal::Joined(user, _, _) => Some(keys::user_channel(*user)),
+        Signal::Stored(group, _) => {
+            let partition = group.partition();
+            Some((partition.into(), keys::stored_channel(partition)))
+        }
+        Signal::Read { user, .. } | Signal::Joined(user, _, _) => {
+            Some((Home::Leases, keys::user_channel(*user)))
+        }
         Signal::Lost => None,
     }
 }
 
 impl RedisSignals {
     /// Subscribes. Everything published after this returned is heard.
-    pub(super) async fn connect(links: Arc<Links>) -> Result<(Self, Listener)> {
-        let heard = broadcast::Sender::new(KEPT);
-        let mut listener = Listener {
-            links: Arc::clone(&links),
-            heard: heard.clone(),
-            line: None,
-        };
-        listener.line = Some(listener.subscribe().await.map_err(fault)?);
+    pub(super) async fn connect(links: Arc<Links>) -> Result<(Self, Subscription<Signal>)> {
+        let lost = Some(Signal::Lost);
+        let listener = Subscription::begin(Arc::clone(&links), keys::CHANNELS, lost).await?;
+        let heard = listener.heard();
         Ok((Self { links, heard }, listener))
-    }
-}
-
-/// Keeps the subscription of one process.
-pub(super) struct Listener {
-    links: Arc<Links>,
-    heard: broadcast::Sender<Signal>,
-    line: Option<Line>,
-}
-
-/// One subscribed connection.
-struct Line {
-    connection: MultiplexedConnection,
-    over: Arc<Notify>,
-}
-
-impl Listener {
-    /// Listens until the server drains.
-    pub(super) async fn run(mut self, draining: CancellationToken) {
-        tokio::select! {
-            () = draining.cancelled() => {}
-            () = self.keep() => {}
-        }
-    }
-
-    /// After a reconnect it is said that signals may have been lost, and only then, so that who
-    /// reads the truth again on that misses nothing.
-    async fn keep(&mut self) {
-        let mut backoff = Backoff::default();
-        loop {
-            if let Some(line) = self.line.take() {
-                line.last().await;
-            }
-            match self.subscribe().await {
-                Ok(line) => {
-                    backoff.succeed();
-                    self.line = Some(line);
-                    // Nobody listening is no failure.
-                    let _receivers = self.heard.send(Signal::Lost);
-                }
-                Err(error) => {
-                    tracing::debug!(error = %error, "subscribing failed; trying again");
-                    backoff.fail();
-                    backoff.pause().await;
-                }
-            }
-        }
-    }
-
-    async fn subscribe(&self) -> RedisResult<Line> {
-        let over = Arc::new(Notify::new());
-        let (heard, ended) = (self.heard.clone(), Arc::clone(&over));
-        let ear = move |push: PushInfo| -> std::result::Result<(), redis::aio::SendError> {
-            match push.kind {
-                PushKind::PMessage => hear(&heard, push.data.get(2)),
-                PushKind::Disconnection => ended.notify_one(),
-                _ => {}
-            }
-            Ok(())
-        };
-        let mut connection = self.links.dial.connect_with(ear).await?;
-        connection.psubscribe(&keys::CHANNELS[..]).await?;
-        Ok(Line { connection, over })
-    }
-}
-
-impl Line {
-    /// Waits until the connection ends or does not answer.
-    async fn last(mut self) {
-        loop {
-            tokio::select! {
-                () = self.over.notified() => return,
-                () = tokio::time::sleep(PING) => {}
-            }
-            if self
-                .connection
-                .send_packed_command(&cmd("PING"))
-                .await
-                .is_err()
-            {
-                return;
-            }
-        }
-    }
-}
-
-fn hear(heard: &broadcast::Sender<Signal>, message: Option<&Value>) {
-    let Some(Value::BulkString(message)) = message else {
-        return;
-    };
-    let list: Vec<serde_json::Value> = serde_json::from_slice(message).unwrap_or_default();
-    for signal in list
-        .into_iter()
-        .filter_map(|signal| serde_json::from_value(signal).ok())
-    {
-        // Nobody listening is no failure.
-        let _receivers = heard.send(signal);
     }
 }

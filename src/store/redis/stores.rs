@@ -1,29 +1,34 @@
-//! The way in: one Redis as log, consumers and signals.
+//! The way in: Redis as log, consumers and signals.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::check::{Unfit, check};
+use super::cards::RedisCards;
+use super::check::{Doubt, Unfit, check};
 use super::consumers::{Desk, RedisConsumers};
-use super::dial::Dial;
 use super::fault::fault;
 use super::keeper::Keeper;
 use super::links::Links;
 use super::log::RedisLog;
+use super::memory::Memory;
 use super::options::Options;
+use super::presence::RedisPresence;
 use super::signals::RedisSignals;
+use super::topology::Topology;
 use crate::lifecycle::Tasks;
 use crate::store::Result;
+use crate::store::cards::Cards;
 use crate::store::consumers::ConsumerLog;
 use crate::store::log::Log;
+use crate::store::presence::Presence;
 use crate::store::signals::Signals;
 
 /// How often it is said that data may be lost.
 const WARNING: Duration = Duration::from_secs(60);
 
-/// What one Redis serves.
+/// What Redis serves.
 #[derive(Clone)]
 pub struct RedisStores {
     /// The groups' live logs.
@@ -32,24 +37,45 @@ pub struct RedisStores {
     pub consumers: Arc<dyn ConsumerLog>,
     /// Nudges between processes.
     pub signals: Arc<dyn Signals>,
+    /// What sockets need that come back.
+    pub cards: Arc<dyn Cards>,
+    /// Who is here.
+    pub presence: Arc<dyn Presence>,
+    /// How full it is.
+    pub memory: Memory,
 }
 
 impl RedisStores {
-    /// Connects to the Redis at `url`, as in `redis://:password@host:6379/0`, loads the functions
-    /// and begins to hold leases and to listen, in tasks of `tasks`.
+    /// Only the cards of what `address` names, for who changes what they copy and serves nobody.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn cards(address: &str, options: &Options) -> Result<Arc<dyn Cards>> {
+        let topology = Topology::connect(address, options).await.map_err(fault)?;
+        Ok(Arc::new(RedisCards::new(Arc::new(Links::new(Arc::new(
+            topology,
+        ))))))
+    }
+
+    /// Connects to what `address` names, as config.toml describes it, loads the functions and
+    /// begins to hold leases and to listen, in tasks of `tasks`.
     ///
     /// # Errors
     /// `Unavailable` if it does not answer. `Failed` if it is too old, would drop messages when
     /// full, or does not sync each append to its disk (unless the options allow that); the cause
     /// says how to mend it.
-    pub async fn connect(url: &str, options: &Options, tasks: &Tasks) -> Result<Self> {
-        let links = Arc::new(Links::new(Dial::new(url, options).map_err(fault)?, options));
-        if let Some(unfit) = check(&links.reads, options).await? {
-            tasks.spawn(warn(unfit, tasks.draining().clone()));
+    pub async fn connect(address: &str, options: &Options, tasks: &Tasks) -> Result<Self> {
+        let topology = Arc::new(Topology::connect(address, options).await.map_err(fault)?);
+        let links = Arc::new(Links::new(Arc::clone(&topology)));
+        for shard in topology.map().shards() {
+            let doubt = check(&shard.reads, options).await?;
+            doubt.into_iter().for_each(|doubt| tell(doubt, tasks));
+            links.load(&shard.reads).await.map_err(fault)?;
         }
-        links.load(&links.reads).await?;
         let (signals, listener) = RedisSignals::connect(Arc::clone(&links)).await?;
         let (desk, me) = (Arc::new(Desk::default()), Uuid::new_v4().to_string());
+        let presence = RedisPresence::connect(Arc::clone(&links), me.clone(), options.lease());
+        let (presence, hints) = presence.await?;
         let keeper = Keeper::new(
             Arc::clone(&links),
             Arc::clone(&desk),
@@ -57,12 +83,31 @@ impl RedisStores {
             options.lease(),
         );
         tasks.spawn_vital("signals", listener.run(tasks.draining().clone()));
+        tasks.spawn_vital("hints", hints.run(tasks.draining().clone()));
         tasks.spawn_vital("leases", keeper.run(tasks.draining().clone()));
+        let memory = Memory::new(Arc::clone(&topology), options.full_percent);
+        tasks.spawn_vital("topology", topology.watch(tasks.draining().clone()));
         Ok(Self {
-            log: Arc::new(RedisLog::new(Arc::clone(&links))),
-            consumers: Arc::new(RedisConsumers::new(links, desk, me)),
+            log: Arc::new(RedisLog::new(Arc::clone(&links), memory.clone())),
+            cards: Arc::new(RedisCards::new(Arc::clone(&links))),
+            memory,
+            consumers: Arc::new(RedisConsumers::new(links, desk, me, options.idle_ms)),
             signals: Arc::new(signals),
+            presence: Arc::new(presence),
         })
+    }
+}
+
+/// Says what may go wrong on a server.
+fn tell(doubt: Doubt, tasks: &Tasks) {
+    match doubt {
+        Doubt::Allowed(unfit) => tasks.spawn(warn(unfit, tasks.draining().clone())),
+        Doubt::SyncUnseen(error) => tracing::warn!(
+            %error,
+            "whether Redis syncs each append to its disk could not be checked, for this user \
+             may not read settings: see as its administrator that CONFIG GET appendfsync \
+             answers `always`, else what was accepted is lost when Redis crashes"
+        ),
     }
 }
 

@@ -9,17 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, RedisError, Value, cmd, pipe};
 use tokio::time::Instant;
 
-use super::dial::Backoff;
+use super::bells::Bells;
 use super::entry;
 use super::fault::fault;
 use super::keys;
-use super::links::Links;
-use super::log::heads;
-use super::reply::{bytes, pairs};
-use super::rings::Bell;
+use super::links::{HomeCall, Links};
+use super::log::read_head;
+use super::reply::{bytes, pairs, text};
+use super::topology::shard::Lane;
 use crate::model::event::Entry;
 use crate::model::id::GroupId;
 use crate::model::position::Position;
@@ -33,11 +33,10 @@ const ENTRIES: usize = 32;
 /// How often heads are compared, in case a ring was lost.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// A tail over a connection of its own.
+/// A tail over connections of its own.
 pub(super) struct RedisTail {
     links: Arc<Links>,
-    bell: Option<Bell>,
-    backoff: Backoff,
+    bells: Bells,
     watched: HashMap<GroupId, Watched>,
     /// Groups to read, oldest ring first. One that is no longer watched or due is skipped.
     due: VecDeque<GroupId>,
@@ -72,11 +71,12 @@ impl Tail for RedisTail {
 
     async fn next(&mut self) -> Result<Vec<Tailed>> {
         loop {
-            self.connect().await?;
-            if !self.hear() {
-                continue;
+            self.bells.tend().await;
+            self.hear();
+            if let Some(error) = self.bells.deaf() {
+                return Err(fault(error));
             }
-            let news = self.look().await.map_err(|error| self.give_up(error))?;
+            let news = self.look().await?;
             if !news.is_empty() {
                 return Ok(news);
             }
@@ -86,10 +86,11 @@ impl Tail for RedisTail {
 
 impl RedisTail {
     pub(super) fn new(links: Arc<Links>) -> Self {
+        let mut tracking = pipe();
+        tracking.cmd("CLIENT").arg("TRACKING").arg("ON");
         Self {
+            bells: Bells::new(Arc::clone(&links.topology), tracking),
             links,
-            bell: None,
-            backoff: Backoff::default(),
             watched: HashMap::new(),
             due: VecDeque::new(),
             reading: Vec::new(),
@@ -97,24 +98,17 @@ impl RedisTail {
         }
     }
 
-    /// Connects and switches tracking on, unless that is done. Tracking is off after a
-    /// reconnect: every cursor is read again.
+    /// Connects to every server.
     pub(super) async fn connect(&mut self) -> Result<()> {
-        if self.bell.is_some() {
-            return Ok(());
-        }
-        self.backoff.pause().await;
-        match tracked(&self.links).await {
-            Ok(bell) => {
-                self.backoff.succeed();
-                self.bell = Some(bell);
-                self.mark_all(false);
-                Ok(())
+        loop {
+            self.bells.tend().await;
+            if self.bells.hear_all() {
+                return Ok(());
             }
-            Err(error) => {
-                self.backoff.fail();
-                Err(error)
+            if let Some(error) = self.bells.failure() {
+                return Err(fault(error));
             }
+            self.bells.ring().await;
         }
     }
 
@@ -127,42 +121,22 @@ impl RedisTail {
         if Instant::now() >= self.sweep_at {
             self.sweep().await?;
         } else {
-            self.wait().await;
+            tokio::select! {
+                () = self.bells.ring() => {}
+                () = tokio::time::sleep_until(self.sweep_at) => {}
+            }
         }
         Ok(Vec::new())
     }
 
-    fn give_up(&mut self, error: crate::store::StoreError) -> crate::store::StoreError {
-        if error.is_transient() {
-            self.bell = None;
-            self.backoff.fail();
-        }
-        error
-    }
-
-    /// Notes what rang; `false` if the connection ended.
-    fn hear(&mut self) -> bool {
-        let Some(rung) = self.bell.as_ref().map(Bell::rung) else {
-            return false;
-        };
-        for group in rung.groups {
+    /// Notes what rang. Tracking is off after a reconnect: every cursor there is read again.
+    fn hear(&mut self) {
+        let heard = self.bells.heard();
+        for group in heard.groups {
             self.mark(group, true);
         }
-        if rung.everything {
-            self.mark_all(true);
-        }
-        if rung.is_over {
-            self.bell = None;
-        }
-        !rung.is_over
-    }
-
-    async fn wait(&self) {
-        let Some(bell) = &self.bell else { return };
-        tokio::select! {
-            () = bell.ring() => {}
-            () = tokio::time::sleep_until(self.sweep_at) => {}
-        }
+        self.mark_all(&heard.everything, true);
+        self.mark_all(&heard.fresh, false);
     }
 
     fn mark(&mut self, group: GroupId, is_rung: bool) {
@@ -176,17 +150,23 @@ impl RedisTail {
         }
     }
 
-    fn mark_all(&mut self, is_rung: bool) {
-        let groups: Vec<_> = self.watched.keys().copied().collect();
-        groups
-            .into_iter()
-            .for_each(|group| self.mark(group, is_rung));
+    /// Marks the groups of these seats.
+    fn mark_all(&mut self, seats: &[usize], is_rung: bool) {
+        if seats.is_empty() {
+            return;
+        }
+        let groups = self.watched.keys().copied();
+        let groups = groups.filter(|group| seats.contains(&self.bells.seat(*group)));
+        for group in groups.collect::<Vec<_>>() {
+            self.mark(group, is_rung);
+        }
     }
 
-    /// The groups to read next, with their cursors: those of an interrupted read first.
+    /// The groups to read next, with their cursors: those of an interrupted read first. Those whose
+    /// server is not heard are marked again as soon as it is.
     fn chunk(&mut self) -> Vec<(GroupId, Position)> {
         self.reading
-            .retain(|group| self.watched.contains_key(group));
+            .retain(|group| self.watched.contains_key(group) && self.bells.hears(*group));
         if self.reading.is_empty() {
             self.refill();
         }
@@ -199,7 +179,8 @@ impl RedisTail {
             && let Some(group) = self.due.pop_front()
         {
             let watched = self.watched.get_mut(&group);
-            if watched.is_some_and(|watched| std::mem::take(&mut watched.is_due)) {
+            let is_due = watched.is_some_and(|watched| std::mem::take(&mut watched.is_due));
+            if is_due && self.bells.hears(group) {
                 self.reading.push(group);
             }
         }
@@ -227,27 +208,64 @@ impl RedisTail {
         Ok(self.settle(chunk, found, &above))
     }
 
-    async fn xread(&self, chunk: &[(GroupId, Position)]) -> Result<HashMap<GroupId, Vec<Entry>>> {
-        let Some(bell) = self.bell.as_ref().filter(|_| !chunk.is_empty()) else {
-            return Ok(HashMap::new());
-        };
-        let mut connection = bell.connection.clone();
-        let answer = connection.send_packed_command(&xread(chunk)).await;
-        streams(&answer.and_then(Value::extract_error).map_err(fault)?)
+    async fn xread(
+        &mut self,
+        chunk: &[(GroupId, Position)],
+    ) -> Result<HashMap<GroupId, Vec<Entry>>> {
+        let mut found = HashMap::new();
+        for answer in self.bells.ask(&self.xreads(chunk)).await {
+            found.extend(streams(&answer)?);
+        }
+        Ok(found)
     }
 
-    /// Those of `groups` whose head is above the cursor.
-    async fn heads_above(&self, groups: &[(GroupId, Position)]) -> Result<HashMap<GroupId, Head>> {
-        let ids: Vec<_> = groups.iter().map(|(group, _)| *group).collect();
-        let heads = heads(&self.links, &ids, None).await?;
-        let above = groups
+    /// As few commands as the servers allow.
+    fn xreads(&self, chunk: &[(GroupId, Position)]) -> Vec<HomeCall> {
+        let mut chunk = chunk.to_vec();
+        chunk.sort_unstable_by_key(|(group, _)| group.partition());
+        let is_together = |(one, _): &(GroupId, _), (other, _): &(GroupId, _)| {
+            self.bells.joins_homes() || one.partition() == other.partition()
+        };
+        let together = chunk.chunk_by(is_together);
+        together
+            .filter_map(|groups| Some((groups.first()?.0.into(), xread(groups))))
+            .collect()
+    }
+
+    /// Those of `groups` whose head is above the cursor. Where a server does not tell, all of its
+    /// groups are read again later.
+    async fn heads_above(
+        &mut self,
+        groups: &[(GroupId, Position)],
+    ) -> Result<HashMap<GroupId, Head>> {
+        let reads = groups
             .iter()
-            .zip(heads)
-            .filter_map(|((group, after), head)| {
-                head.map(|(head, _)| (*group, head))
-                    .filter(|(_, head)| head.pos > *after)
-            });
-        Ok(above.collect())
+            .map(|(group, _)| ((*group).into(), read_head(*group)));
+        let answers = self
+            .links
+            .each(Lane::Reads, &reads.collect::<Vec<_>>())
+            .await;
+        let mut above = HashMap::new();
+        for ((group, after), answer) in groups.iter().zip(answers) {
+            match answer {
+                Ok(Value::Nil) => {}
+                Ok(kept) => {
+                    let head = entry::head(text(&kept)?)?;
+                    if head.pos > *after {
+                        above.insert(*group, head);
+                    }
+                }
+                Err(error) => self.give_up(*group, &error),
+            }
+        }
+        Ok(above)
+    }
+
+    /// Nothing is heard of the server of `group` until it answers again.
+    fn give_up(&mut self, group: GroupId, error: &RedisError) {
+        if self.bells.hears(group) {
+            self.bells.hang_up(self.bells.seat(group), error);
+        }
     }
 
     /// Moves cursors to what was found.
@@ -298,15 +316,6 @@ impl RedisTail {
         self.sweep_at = Instant::now() + SWEEP;
         Ok(())
     }
-}
-
-async fn tracked(links: &Links) -> Result<Bell> {
-    let mut bell = Bell::connect(&links.dial).await.map_err(fault)?;
-    let mut tracking = cmd("CLIENT");
-    tracking.arg("TRACKING").arg("ON");
-    let answer = bell.connection.send_packed_command(&tracking).await;
-    answer.and_then(Value::extract_error).map_err(fault)?;
-    Ok(bell)
 }
 
 fn xread(chunk: &[(GroupId, Position)]) -> Cmd {

@@ -12,4 +12,5 @@
 
 pub mod directory;
 pub mod engine;
+pub mod migrations;
 pub mod value;

@@ -32,7 +32,7 @@ pub trait Bind {
 macro_rules! args {
     ($($arg:expr),* $(,)?) => { &[$($crate::store::relational::value::Bind::value(&$arg)),*] };
 }
-pub(super) use args;
+pub(in crate::store) use args;
 
 /// The value of one column of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]

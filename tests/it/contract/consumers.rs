@@ -184,6 +184,7 @@ async fn consumers_go_on_in_a_new_epoch(subject: Subject) {
 contract!({
     embedded: crate::support::embedded::consumers_subject,
     redis: crate::support::redis::consumers_subject,
+    redis_cluster: crate::support::cluster::consumers_subject,
 }, [
     every_consumer_gets_every_event_in_order,
     events_come_while_one_waits,

@@ -12,9 +12,10 @@ use qunliu::model::position::Position;
 use qunliu::model::role::Role;
 use qunliu::model::time::Time;
 use qunliu::model::user::User;
-use qunliu::store::directory::{Changed, Directory, NewGroup, NewUser, OutboxRow, Registered};
+use qunliu::store::accounts::{NewUser, Registered};
+use qunliu::store::directory::{Changed, NewGroup, OutboxRow};
 
-use crate::support::tables::Fresh;
+use crate::support::tables::{Fresh, Kept};
 
 /// Seconds after the moment at which these tests begin.
 fn at(second: i64) -> Time {
@@ -42,7 +43,7 @@ fn new_user(name: &str) -> NewUser {
 }
 
 /// One of two handles on the same tables, as two processes have.
-fn handle(directory: &Fresh, number: usize) -> &dyn Directory {
+fn handle(directory: &Fresh, number: usize) -> &dyn Kept {
     match number % 2 {
         0 => &**directory,
         _ => directory.other(),
@@ -50,7 +51,7 @@ fn handle(directory: &Fresh, number: usize) -> &dyn Directory {
 }
 
 /// The first account, and the merchant that it founds.
-async fn founder(directory: &dyn Directory) -> (UserId, MerchantId) {
+async fn founder(directory: &dyn Kept) -> (UserId, MerchantId) {
     let new = new_user("founder");
     let id = new.user.id;
     match directory.register(new).await.unwrap() {
@@ -60,7 +61,7 @@ async fn founder(directory: &dyn Directory) -> (UserId, MerchantId) {
 }
 
 /// A further account.
-async fn account(directory: &dyn Directory, name: &str) -> UserId {
+async fn account(directory: &dyn Kept, name: &str) -> UserId {
     let new = new_user(name);
     let id = new.user.id;
     assert_eq!(directory.register(new).await.unwrap(), Registered::Yes);
@@ -68,7 +69,7 @@ async fn account(directory: &dyn Directory, name: &str) -> UserId {
 }
 
 /// As many accounts, in the order of their ids.
-async fn accounts<const N: usize>(directory: &dyn Directory) -> [UserId; N] {
+async fn accounts<const N: usize>(directory: &dyn Kept) -> [UserId; N] {
     let mut ids = [UserId::from_bytes([0; 16]); N];
     for (number, id) in ids.iter_mut().enumerate() {
         *id = account(directory, &format!("user{number}")).await;
@@ -90,7 +91,7 @@ fn new_group(merchant: MerchantId, creator: UserId, members: &[UserId]) -> NewGr
 
 /// A group whose `joined` events stand at `[1,1]` and on, the creator's first.
 async fn group(
-    directory: &dyn Directory,
+    directory: &dyn Kept,
     merchant: MerchantId,
     creator: UserId,
     members: &[UserId],
@@ -104,19 +105,19 @@ async fn group(
 
 /// Adds one member, without an event in the log yet.
 async fn add(
-    directory: &dyn Directory,
+    directory: &dyn Kept,
     group: GroupId,
     actor: UserId,
     user: UserId,
     role: Role,
 ) -> Vec<OutboxRow> {
     let users = [user];
-    let added = directory.add_members(group, actor, &users, role, at(2));
+    let added = directory.add_members(group, actor, &users, role, u64::MAX, at(2));
     rows(added.await.unwrap())
 }
 
 /// Notes rows as appended from `[1,first]` on.
-async fn append(directory: &dyn Directory, rows: &[OutboxRow], first: u64) {
+async fn append(directory: &dyn Kept, rows: &[OutboxRow], first: u64) {
     for (row, seq) in rows.iter().zip(first..) {
         directory.mark_appended(row.id, pos(seq)).await.unwrap();
     }

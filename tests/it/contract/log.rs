@@ -132,8 +132,10 @@ async fn a_lower_epoch_is_stale_once_a_higher_one_is_announced(subject: Subject)
 
 async fn a_group_that_was_never_opened_is_not_open(subject: Subject) {
     let group = new_group(&subject.log).await;
+    let id = GroupId::generate(AT);
     let other = Group {
-        id: GroupId::generate(AT),
+        id,
+        history: group.log.history(id.partition()).await.unwrap(),
         ..group
     };
     assert_eq!(
@@ -445,6 +447,7 @@ async fn a_tail_that_was_interrupted_misses_nothing(subject: Subject) {
 contract!({
     embedded: crate::support::embedded::log_subject,
     redis: crate::support::redis::log_subject,
+    redis_cluster: crate::support::cluster::log_subject,
 }, [
     positions_are_dense_from_one,
     concurrent_appends_take_every_seq_once,
@@ -475,6 +478,7 @@ contract!({
 // A log that is not itself the store is told what is stored.
 contract!({
     redis_mark: crate::support::redis::log_subject,
+    redis_cluster_mark: crate::support::cluster::log_subject,
 }, [the_stored_mark_only_moves_forward_and_not_beyond_the_head]);
 
 contract!({

@@ -467,22 +467,34 @@ async fn only_messages_of_the_sender_are_sent_between(messages: Subject) {
     assert!(none.unwrap().is_empty());
 }
 
-async fn a_dead_letter_may_be_kept_again_and_is_no_entry(messages: Subject) {
+async fn an_entry_is_restored_over_a_placeholder_and_where_nothing_stands(messages: Subject) {
     let group = group();
-    let payload = b"\xff\x00 not an event";
-    for reason in ["unreadable", "still unreadable"] {
-        let kept = messages.keep_dead_letter("persist", group, at(1, 1), payload, reason);
-        kept.await.unwrap();
+    let lost = |pos| entry(pos, user(), ClientId::random(), Content::Lost {});
+    keep_entries(
+        &*messages,
+        group,
+        &[lost(at(1, 1)), message(at(1, 2), "二")],
+    )
+    .await;
+    let before = everything(&*messages, group).await;
+    for real in [message(at(1, 1), "一"), message(at(1, 3), "三")] {
+        for _ in 0..2 {
+            let restored = messages.restore(group, &real).await.unwrap();
+            assert_eq!(restored, Kept, "to restore again changes nothing");
+        }
+        let page = messages.range(group, Position::START, Some(real.pos), 9);
+        assert_eq!(page.await.unwrap().last(), Some(&real));
     }
-    assert!(everything(&*messages, group).await.is_empty());
+    assert_eq!(everything(&*messages, group).await[1], before[1]);
 }
 
-async fn a_dead_letter_of_any_size_is_kept(messages: Subject) {
-    // Larger than any document MongoDB takes: a dead letter that is refused would stop the log.
-    let payload = vec![0xfe; 17 << 20];
-    let reason = "很长".repeat(100_000);
-    let kept = messages.keep_dead_letter("unread", group(), at(1, 1), &payload, &reason);
-    kept.await.unwrap();
+async fn an_entry_is_not_restored_over_another_one(messages: Subject) {
+    let group = group();
+    let first = message(at(1, 1), "一");
+    keep_entries(&*messages, group, std::slice::from_ref(&first)).await;
+    let restored = messages.restore(group, &message(at(1, 1), "别的")).await;
+    assert_eq!(restored.unwrap(), Different);
+    assert_eq!(everything(&*messages, group).await, [first]);
 }
 
 contract!(
@@ -517,7 +529,7 @@ contract!(
         a_send_is_found_by_its_group_sender_and_key,
         every_entry_under_a_key_is_found_from_the_bound_on,
         only_messages_of_the_sender_are_sent_between,
-        a_dead_letter_may_be_kept_again_and_is_no_entry,
-        a_dead_letter_of_any_size_is_kept,
+        an_entry_is_restored_over_a_placeholder_and_where_nothing_stands,
+        an_entry_is_not_restored_over_another_one,
     ]
 );

@@ -27,10 +27,13 @@ macro_rules! contract {
     };
 }
 
+pub(crate) mod cards;
 pub(crate) mod consumers;
+mod dead_letters;
 mod epochs;
 pub(crate) mod log;
 mod messages;
+pub(crate) mod presence;
 pub(crate) mod signals;
 mod unread;
 mod directory;

@@ -78,6 +78,7 @@ async fn a_listener_hears_nothing_of_before(subject: Subject) {
 contract!({
     embedded: crate::support::embedded::signals_subject,
     redis: crate::support::redis::signals_subject,
+    redis_cluster: crate::support::cluster::signals_subject,
 }, [
     every_listener_hears_every_signal,
     signals_of_one_group_keep_their_order,

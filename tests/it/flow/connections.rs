@@ -158,3 +158,15 @@ async fn a_request_that_never_ends_is_aborted_at_the_deadline() {
         Stopped::Aborted
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unspoken_version_of_websocket_is_told_the_spoken_one() {
+    let server = TestServer::start_with(&[("QUNLIU_HTTP_HEAD_S_MAX", "1")]).await;
+    let head = "GET /v1/socket HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                sec-websocket-version: 8\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                sec-websocket-protocol: qunliu.v1.json\r\n\r\n";
+    let answer = until_closed(server.address, head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 426"), "{answer}");
+    assert!(answer.contains("sec-websocket-version: 13"), "{answer}");
+    assert!(answer.contains(r#""status":426"#), "{answer}");
+}

@@ -141,6 +141,8 @@ async fn sees_the_end(scene: &Scene, node: &TestServer, mut socket: Socket, kind
     let mut owner = scene.socket(&scene.owner, "web-1").await;
     // Rights that were just used are remembered, here and there.
     socket.ask(&text(&scene.group, "在")).await;
+    // What is owed to its author may come at any time.
+    socket.wait("stored").await;
     let path = scene.path();
     let there = scene.member.client.at(node.address);
     there.get(&path).await.ok();

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 
 use self::Asks::{Nothing, Standing, Token};
-use qunliu::ingress::page::FILES;
+use qunliu::ingress::{docs, page};
 
 use crate::support::server::{Answer, Client, Person, TestServer};
 
@@ -28,7 +28,13 @@ const ROUTES: &[(&str, &str, Asks, Option<&str>)] = &[
     ("POST", "/v1/auth/login", Nothing, None),
     ("POST", "/v1/auth/refresh", Nothing, None),
     ("POST", "/v1/auth/logout", Token, None),
+    ("POST", "/v1/auth/ticket", Token, None),
     ("GET", "/v1/me", Token, None),
+    ("PATCH", "/v1/me", Token, Some(r#"{"display_name":"d"}"#)),
+    ("GET", "/v1/me/sessions", Token, None),
+    ("DELETE", "/v1/me/sessions/{session}", Token, None),
+    ("PUT", "/v1/me/password", Token, Some(PASSWORDS)),
+    ("POST", "/v1/auth/logout-all", Token, None),
     ("GET", "/v1/users", Token, None),
     ("POST", "/v1/groups", Token, Some(r#"{"name":"g"}"#)),
     ("GET", "/v1/groups", Token, None),
@@ -72,12 +78,16 @@ const ROUTES: &[(&str, &str, Asks, Option<&str>)] = &[
         Standing,
         Some(r#"{"pos":[1,1]}"#),
     ),
+    ("GET", "/v1/groups/{group}/presence", Standing, None),
     ("GET", "/v1/unread", Token, None),
     // The socket proves its token in its first frame.
     ("GET", "/v1/socket", Nothing, None),
     ("GET", "/healthz", Nothing, None),
     ("GET", "/readyz", Nothing, None),
+    ("GET", "/openapi.json", Nothing, None),
 ];
+
+const PASSWORDS: &str = r#"{"password":"correct horse","new_password":"right horse"}"#;
 
 const MESSAGE: &str = r#"{"client_id":"0190c2f4-7a5b-7c3e-8f1d-2a4b6c8e0f12",
     "body":{"kind":"text","text":"hello"}}"#;
@@ -126,11 +136,12 @@ async fn the_table_names_every_route_and_what_it_asks() {
         .iter()
         .map(|route| (route.method.as_str(), route.path, route.is_open))
         .collect();
-    let page = FILES.iter().map(|file| ("GET", file.path, true));
+    let pages = page::FILES.iter().chain(docs::FILES);
+    let pages = pages.map(|file| ("GET", file.path, true));
     let named: BTreeSet<_> = ROUTES
         .iter()
         .map(|(method, path, asks, _)| (*method, *path, *asks == Nothing))
-        .chain(page)
+        .chain(pages)
         .collect();
     assert_eq!(there, named);
 }

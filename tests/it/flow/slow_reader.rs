@@ -56,6 +56,12 @@ async fn who_reads_again_is_told_exactly_what_to_pull(place: Place) {
     let mut deaf = deaf(&scene).await;
     write(&scene, &mut owner, MESSAGES).await;
     assert!(metric(&scene, "qunliu_socket_overflows_total").await >= 1.0);
+    eventually(DEADLINE, async || {
+        let lagging = metric(&scene, "qunliu_sockets_greeted{state=\"lagging\"}").await;
+        let queued = metric(&scene, "qunliu_send_queue_longest_bytes").await;
+        lagging == 1.0 && queued > 0.0
+    })
+    .await;
     let frames = deaf.until("resync").await;
     let pushed: Vec<Value> = frames
         .iter()

@@ -135,6 +135,10 @@ async fn what_is_no_access_token_closes_with_4401(place: Place) {
     for wrong in ["", "x", refresh, head, &format!("{head}.{turned}")] {
         assert_eq!(refused(wrong).await, "unauthenticated", "{wrong}");
     }
+    let ended = server.register("lucy").await;
+    let logout = ended.client.post("/v1/auth/logout", &json!({})).await;
+    logout.no_content();
+    assert_eq!(refused(&ended.access_token).await, "unauthenticated");
     server.clock.advance(901_000);
     assert_eq!(refused(token).await, "token_expired");
 }

@@ -42,7 +42,10 @@ async fn counts(scene: &Scene, person: &Person) -> (u64, u64) {
 async fn counting(scene: &Scene) {
     let mut owner = scene.socket(&scene.owner, "counting").await;
     owner.ask(&text(&scene.group, "开始")).await;
-    eventually(DEADLINE, async || counts(scene, &scene.member).await.0 == 1).await;
+    eventually(DEADLINE, async || {
+        scene.member.client.get("/v1/unread").await.ok()["unread"] == 1
+    })
+    .await;
     read(scene, &scene.member, 3).await;
     read(scene, &scene.owner, 3).await;
 }

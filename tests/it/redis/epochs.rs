@@ -277,7 +277,7 @@ async fn a_full_server_refuses_appends_for_a_while_and_still_drains() {
         .await
         .unwrap();
     let refused = group.log.append(group.request(&text(user(), "2"))).await;
-    assert!(refused.unwrap_err().is_transient());
+    assert_eq!(refused.unwrap(), Outcome::Full);
     group
         .log
         .set_stored(&[(group.id, group.pos(1))])

@@ -1,9 +1,15 @@
 //! What only Redis can do to us, shown on real servers: crashes, promotions, deleted keys, other
 //! processes, unsafe settings.
 
+mod cluster;
 mod consumers;
 mod epochs;
 mod memory;
+mod presence;
+mod sentinel;
 mod signals;
 mod start;
 mod tail;
+mod tls;
+mod trimming;
+mod witness;

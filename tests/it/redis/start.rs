@@ -1,6 +1,7 @@
 //! Which servers are refused, and what a server is given at the start.
 
 use std::error::Error as _;
+use std::sync::{Arc, Mutex};
 
 use qunliu::lifecycle::Tasks;
 use qunliu::store::StoreError;
@@ -9,14 +10,15 @@ use qunliu::store::redis::stores::RedisStores;
 use redis::cmd;
 
 use crate::support::logs::{new_group, user};
-use crate::support::redis::RedisServer;
+use crate::support::redis::{RedisServer, SAFE};
 
 async fn refusal(server: &RedisServer, allow_data_loss: bool) -> Option<String> {
     let options = Options {
         allow_data_loss,
         ..Options::default()
     };
-    match RedisStores::connect(&server.url(), &options, &Tasks::default()).await {
+    let url = server.admin_url();
+    match RedisStores::connect(&url, &options, &Tasks::default()).await {
         Ok(_) => None,
         Err(error @ StoreError::Failed { .. }) => Some(error.source().unwrap().to_string()),
         Err(error) => panic!("{error:?}"),
@@ -26,9 +28,8 @@ async fn refusal(server: &RedisServer, allow_data_loss: bool) -> Option<String> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_would_lose_accepted_messages_is_refused() {
     for (setting, value) in [("appendonly", "no"), ("appendfsync", "everysec")] {
-        let settings = ["--appendonly", "yes", "--appendfsync", "always"];
         let setting_arg = format!("--{setting}");
-        let settings = settings.into_iter().chain([setting_arg.as_str(), value]);
+        let settings = SAFE.iter().copied().chain([setting_arg.as_str(), value]);
         let Some(server) = RedisServer::start_with(&settings.collect::<Vec<_>>()).await else {
             return;
         };
@@ -47,6 +48,52 @@ async fn a_server_that_would_lose_accepted_messages_is_refused() {
             "the operator may allow it"
         );
     }
+}
+
+/// What is logged while `work` is done by this thread.
+async fn log_of(work: impl Future<Output = ()>) -> String {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let writer = Arc::clone(&log);
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || Writer(Arc::clone(&writer)))
+        .with_ansi(false)
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    work.await;
+    drop(guard);
+    let log = log.lock().unwrap();
+    String::from_utf8(log.clone()).unwrap()
+}
+
+struct Writer(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_read_settings_is_told_what_to_look_at() {
+    for (setting, value) in [("appendonly", "no"), ("maxmemory-policy", "allkeys-lru")] {
+        let setting_arg = format!("--{setting}");
+        let settings = SAFE.iter().copied().chain([setting_arg.as_str(), value]);
+        let Some(server) = RedisServer::start_with(&settings.collect::<Vec<_>>()).await else {
+            return;
+        };
+        let refused = server.try_process().await.err().unwrap();
+        let reason = refused.source().unwrap().to_string();
+        assert!(reason.contains(setting), "{reason}: INFO tells it, too");
+    }
+    let server = RedisServer::start().await.unwrap();
+    let log = log_of(async { drop(server.try_process().await.unwrap()) }).await;
+    assert!(log.contains("CONFIG GET appendfsync"), "{log}");
+    let admin = log_of(async { assert_eq!(refusal(&server, false).await, None) }).await;
+    assert!(!admin.contains("appendfsync"), "{admin}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

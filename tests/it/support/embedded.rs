@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use qunliu::lifecycle::Tasks;
 use qunliu::model::client_id::ClientId;
+use qunliu::store::dead_letters::DeadLetters;
 use qunliu::store::embedded::stores::EmbeddedStores;
 use qunliu::store::epochs::Epochs;
 use qunliu::store::messages::Messages;
 use qunliu::store::unread::Unread;
 
-use crate::contract::{consumers, log, signals};
+use crate::contract::{consumers, log, presence, signals};
 use crate::support::fixture::Fixture;
 
 /// A folder that is removed with what is in it.
@@ -71,6 +72,15 @@ pub(crate) async fn signals_subject() -> Option<signals::Subject> {
     })
 }
 
+/// Presence within one process.
+pub(crate) async fn presence_subject() -> Option<presence::Subject> {
+    let (stores, folder) = fresh().await;
+    Some(presence::Subject {
+        processes: vec![stores.presence],
+        _keep: Box::new(folder),
+    })
+}
+
 /// Epochs in a file of their own.
 pub(crate) async fn epochs_subject() -> Option<Fixture<dyn Epochs>> {
     let (stores, folder) = fresh().await;
@@ -81,6 +91,12 @@ pub(crate) async fn epochs_subject() -> Option<Fixture<dyn Epochs>> {
 pub(crate) async fn messages_subject() -> Option<Fixture<dyn Messages>> {
     let (stores, folder) = fresh().await;
     Some(Fixture::in_place(stores.messages, folder))
+}
+
+/// Dead letters in a file of their own.
+pub(crate) async fn dead_letters_subject() -> Option<Fixture<dyn DeadLetters>> {
+    let (stores, folder) = fresh().await;
+    Some(Fixture::in_place(stores.dead_letters, folder))
 }
 
 /// Unread counts in a file of their own.

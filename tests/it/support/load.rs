@@ -33,9 +33,16 @@ pub(crate) type Counts = BTreeMap<String, u64>;
 impl Load {
     /// Begins a run against the nodes.
     pub(crate) fn start(house: &House, nodes: &[Node], size: &Size) -> Self {
+        Self::start_with(house, nodes, size, &[])
+    }
+
+    /// The same, with further flags.
+    pub(crate) fn start_with(house: &House, nodes: &[Node], size: &Size, flags: &[&str]) -> Self {
         let (out, log) = (house.file("load.out"), house.file("load.log"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_qunliu"));
-        command.args(["load", "--trace", "--settle", "60"]);
+        command
+            .args(["load", "--trace", "--settle", "60"])
+            .args(flags);
         for node in nodes {
             command.args(["--url", &node.url]);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qunliu::model::client_id::ClientId;
+use qunliu::model::epoch::Row;
 use qunliu::model::event::{Content, Draft, Entry, Fixed};
 use qunliu::model::id::{GroupId, MessageId, UserId};
 use qunliu::model::message::{Body, Mentions};
@@ -93,6 +94,7 @@ impl Group {
             rights: None,
             on_miss: OnMiss::Append,
             replace: None,
+            trace: None,
         }
     }
 
@@ -146,6 +148,9 @@ impl Group {
             stored: Position::START,
             own,
             expected_top,
+            table: [Row::from((self.epoch, start, count))]
+                .into_iter()
+                .collect(),
         }
     }
 

@@ -2,24 +2,34 @@
 
 use std::time::Duration;
 
+pub(crate) mod certificates;
+pub(crate) mod cluster;
+pub(crate) mod collector;
+pub(crate) mod door;
 pub(crate) mod fixture;
+pub(crate) mod http;
 pub(crate) mod embedded;
+pub(crate) mod forwarder;
 pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod mongo;
 pub(crate) mod node;
+pub(crate) mod operators;
 pub(crate) mod process;
+pub(crate) mod program;
 pub(crate) mod redis;
 pub(crate) mod sample;
 #[macro_use]
 pub(crate) mod place;
 pub(crate) mod postgres;
 pub(crate) mod scene;
+pub(crate) mod sentinels;
 pub(crate) mod server;
 pub(crate) mod services;
 pub(crate) mod socket;
 pub(crate) mod sqlite;
 pub(crate) mod tables;
+pub(crate) mod work;
 
 /// The address of a real service from the environment, as `scripts/services env` prints it;
 /// `None` when it is not running, which fails the test when `REQUIRE_BACKENDS=1`.

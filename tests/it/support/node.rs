@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 
 use tokio::process::{Child, Command};
 
+use super::http;
 use super::process::{Signal, signal, wait_for};
 
 /// What the nodes of one test share: where they run, and with which settings.
@@ -35,10 +36,17 @@ impl House {
 
     /// Starts a node on free ports. Nodes with one name have one data folder.
     pub(crate) async fn start(&self, name: &str) -> Node {
-        self.start_at(name, "127.0.0.1:0", "127.0.0.1:0").await
+        self.start_with(name, &[]).await
     }
 
-    async fn start_at(&self, name: &str, address: &str, admin: &str) -> Node {
+    /// The same, with further arguments.
+    pub(crate) async fn start_with(&self, name: &str, arguments: &[&str]) -> Node {
+        let free = ["127.0.0.1:0", "127.0.0.1:0"];
+        self.start_at(name, free, arguments).await
+    }
+
+    async fn start_at(&self, name: &str, at: [&str; 2], arguments: &[&str]) -> Node {
+        let [address, admin] = at;
         let log = |kind| {
             File::options()
                 .create(true)
@@ -57,6 +65,7 @@ impl House {
                 "--data",
             ])
             .arg(self.file(name))
+            .args(arguments)
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log("out").unwrap())
@@ -103,9 +112,14 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("the node runs")
+    }
+
     /// Sends the process a signal.
     pub(crate) fn signal(&self, sent: Signal) {
-        signal(self.child.id().expect("the node runs"), sent);
+        signal(self.pid(), sent);
     }
 
     /// Kills the process as a crash would.
@@ -122,13 +136,26 @@ impl Node {
     /// Starts a node that ended again: the same ports, the same data.
     pub(crate) async fn start_again(&mut self, house: &House) {
         let (address, admin) = (bare(&self.url), bare(&self.admin));
-        let again = house.start_at(&self.name, address, admin).await;
+        let again = house.start_at(&self.name, [address, admin], &[]).await;
         *self = again;
+    }
+
+    /// What keeps the node from being ready, as its admin listener says.
+    pub(crate) async fn missing(&self) -> Vec<String> {
+        let response = http::client()
+            .get(format!("{}/readyz", self.admin))
+            .send()
+            .await
+            .unwrap();
+        let mut ready: serde_json::Value = response.json().await.unwrap();
+        serde_json::from_value(ready["missing"].take()).unwrap()
     }
 
     /// The sum of a metric over its labels.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let response = reqwest::get(format!("{}/metrics", self.admin))
+        let response = http::client()
+            .get(format!("{}/metrics", self.admin))
+            .send()
             .await
             .unwrap();
         let text = response.text().await.unwrap();

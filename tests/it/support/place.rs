@@ -2,6 +2,7 @@
 //! each, unchanged; see [`flow!`].
 
 use std::any::Any;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::mongo;
@@ -52,6 +53,17 @@ impl Place {
         })
     }
 
+    /// Whether what is kept here is kept by the server itself.
+    pub(crate) fn is_embedded(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The value of a key that a server on this place is given.
+    pub(crate) fn key(&self, name: &str) -> &str {
+        let found = self.keys.iter().find(|(key, _)| *key == name);
+        &found.unwrap().1
+    }
+
     /// A server on these stores, with further keys set as the environment sets them.
     pub(crate) async fn serve(&self, keys: &[(&str, &str)]) -> TestServer {
         let own = self
@@ -60,6 +72,20 @@ impl Place {
             .map(|(name, value)| (*name, value.as_str()));
         let all: Vec<_> = own.chain(keys.iter().copied()).collect();
         TestServer::start_with(&all).await
+    }
+
+    /// The environment of a program that is to work on what `server` keeps here.
+    pub(crate) fn environment(&self, server: &TestServer) -> Vec<(String, String)> {
+        self.environment_of(&server.data())
+    }
+
+    /// The same, of a server whose folder this is.
+    pub(crate) fn environment_of(&self, data: &Path) -> Vec<(String, String)> {
+        let own = self.keys.iter();
+        let own = own.map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let data = data.display().to_string();
+        own.chain([("QUNLIU_SERVER_DATA".to_owned(), data)])
+            .collect()
     }
 
     /// Another server on what this one kept; it was stopped before.

@@ -1,9 +1,10 @@
 //! Databases of tests on a real PostgreSQL: each test makes one and drops it.
 
 use qunliu::store::postgres::directory::PgDirectory;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
+use super::place::Place;
 use super::service;
 use super::tables::{Fresh, Tables, hex};
 
@@ -50,6 +51,26 @@ impl Drop for Scratch {
             runtime.unwrap().block_on(execute(&server, &sql));
         });
         dropping.join().unwrap();
+    }
+}
+
+/// Tables of a server's database that nobody can read until they are released.
+pub(crate) struct Locked {
+    connection: PgConnection,
+}
+
+impl Locked {
+    pub(crate) async fn tables(place: &Place, names: &[&str]) -> Self {
+        let url: PgConnectOptions = place.key("QUNLIU_STORES_POSTGRES").parse().unwrap();
+        let mut connection = url.connect().await.unwrap();
+        let lock = format!("BEGIN; LOCK TABLE {}", names.join(", "));
+        let lock = sqlx::raw_sql(AssertSqlSafe(lock));
+        lock.execute(&mut connection).await.unwrap();
+        Self { connection }
+    }
+
+    pub(crate) async fn release(self) {
+        self.connection.close().await.unwrap();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Real Redis servers that the tests start themselves, each with its own folder and port.
 
+use std::collections::HashMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +14,8 @@ use redis::aio::MultiplexedConnection;
 
 use super::env;
 use super::logs::DEADLINE;
-use crate::contract::{consumers, log, signals};
+use super::process::{Signal, signal};
+use crate::contract::{cards, consumers, log, presence, signals};
 
 /// A server that keeps every append. It is killed and its folder removed when this is dropped.
 pub(crate) struct RedisServer {
@@ -21,6 +23,24 @@ pub(crate) struct RedisServer {
     dir: PathBuf,
     settings: Vec<String>,
     child: Option<Child>,
+}
+
+/// The user that operators are given, without a password.
+const USER: &str = include_str!("../../../deploy/redis/users.acl").trim_ascii_end();
+/// That user in an address, with the password that it is given here.
+pub(crate) const USER_AND_PASSWORD: &str = "qunliu:of-the-tests";
+
+/// The address of a server on this local port for that user.
+pub(crate) fn url(port: u16) -> String {
+    format!("redis://{USER_AND_PASSWORD}@127.0.0.1:{port}/")
+}
+
+/// Makes a server of this environment an administrator of its Redis, who may read all settings.
+pub(crate) fn as_administrator(environment: &mut [(String, String)]) {
+    let own = format!("{USER_AND_PASSWORD}@");
+    for (_, value) in environment {
+        *value = value.replace(&own, "");
+    }
 }
 
 /// What no accepted message is lost with.
@@ -55,6 +75,8 @@ impl RedisServer {
             std::process::id()
         ));
         std::fs::create_dir_all(&dir).unwrap();
+        let (_, password) = USER_AND_PASSWORD.split_once(':').unwrap();
+        std::fs::write(dir.join("users.acl"), format!("{USER} >{password}\n")).unwrap();
         let settings = settings
             .iter()
             .map(|setting| (*setting).to_owned())
@@ -69,8 +91,18 @@ impl RedisServer {
         Some(server)
     }
 
+    /// The address for the user of `deploy/redis/users.acl`, who may do no more than needed.
     pub(crate) fn url(&self) -> String {
+        url(self.port)
+    }
+
+    /// The address for the default user, who may do everything.
+    pub(crate) fn admin_url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     /// A process of ours on this server, whose leases are short so that others soon take over.
@@ -119,10 +151,20 @@ impl RedisServer {
             .expect("the replica does not follow");
     }
 
-    /// A plain connection, to look at and to damage what is kept.
+    /// A plain connection of an administrator, to look at and to damage what is kept.
     pub(crate) async fn raw(&self) -> MultiplexedConnection {
-        let client = redis::Client::open(self.url()).unwrap();
+        let client = redis::Client::open(self.admin_url()).unwrap();
         client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// Makes the server hang: connections stay open, nothing is answered.
+    pub(crate) fn pause(&self) {
+        signal(self.child.as_ref().unwrap().id(), Signal::Stop);
+    }
+
+    /// Lets a paused server go on.
+    pub(crate) fn resume(&self) {
+        signal(self.child.as_ref().unwrap().id(), Signal::Continue);
     }
 
     /// Kills the server as a crash would.
@@ -143,6 +185,8 @@ impl RedisServer {
             "127.0.0.1",
             "--save",
             "",
+            "--aclfile",
+            "users.acl",
         ]);
         command
             .arg("--dir")
@@ -162,7 +206,7 @@ impl RedisServer {
     }
 
     async fn answers(&self) {
-        let client = redis::Client::open(self.url()).unwrap();
+        let client = redis::Client::open(self.admin_url()).unwrap();
         let mut poll = tokio::time::interval(Duration::from_millis(10));
         loop {
             poll.tick().await;
@@ -176,19 +220,37 @@ impl RedisServer {
     }
 }
 
+impl RedisServer {
+    /// What the server's user was denied, but for the settings that it is meant to be denied.
+    fn denied(&self) -> redis::RedisResult<Vec<String>> {
+        let client = redis::Client::open(self.admin_url())?;
+        let mut raw = client.get_connection_with_timeout(Duration::from_secs(1))?;
+        let entries: Vec<HashMap<String, redis::Value>> =
+            redis::cmd("ACL").arg("LOG").query(&mut raw)?;
+        let told = entries.iter().map(|entry| format!("{entry:?}"));
+        Ok(told.filter(|entry| !entry.contains("config|get")).collect())
+    }
+}
+
 impl Drop for RedisServer {
+    /// Every test on a server also shows that its user may do all that is needed.
     fn drop(&mut self) {
+        let denied = self.denied().unwrap_or_default();
         self.kill();
+        if !std::thread::panicking() {
+            assert!(denied.is_empty(), "the user was denied {denied:?}");
+        }
         let _removed = std::fs::remove_dir_all(&self.dir);
     }
 }
 
-/// Ports below those that the system hands out by itself.
-fn free_port() -> u16 {
+/// Ports below those that the system hands out by itself. Test runs that begin together have
+/// neighbouring process ids, and must not try the same port at once: theirs lie far apart.
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let base = 22_000 + u16::try_from(std::process::id() % 9_000).unwrap();
+    let base = u16::try_from(u64::from(std::process::id()) * 1_009 % 10_000).unwrap();
     loop {
-        let port = 22_000 + (base - 22_000 + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        let port = 22_000 + (base + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
@@ -203,11 +265,23 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) async fn start(server: &RedisServer, options: Options) -> Self {
+        Self::connect(&server.url(), &options).await.unwrap()
+    }
+
+    /// On whatever this address names.
+    pub(crate) async fn at(url: &str) -> Self {
+        Self::try_at(url).await.unwrap()
+    }
+
+    /// On whatever this address names, or why it does not start.
+    pub(crate) async fn try_at(url: &str) -> qunliu::store::Result<Self> {
+        Self::connect(url, &Options::default()).await
+    }
+
+    async fn connect(url: &str, options: &Options) -> qunliu::store::Result<Self> {
         let tasks = Tasks::default();
-        let stores = RedisStores::connect(&server.url(), &options, &tasks)
-            .await
-            .unwrap();
-        Self { stores, tasks }
+        let stores = RedisStores::connect(url, options, &tasks).await?;
+        Ok(Self { stores, tasks })
     }
 
     /// Ends as a crash would: nothing is given back.
@@ -261,6 +335,17 @@ pub(crate) async fn consumers_subject() -> Option<consumers::Subject> {
     })
 }
 
+/// Cards of a Redis of its own.
+pub(crate) async fn cards_subject() -> Option<cards::Subject> {
+    let server = RedisServer::start().await?;
+    let process = server.process().await;
+    let cards = process.stores.cards.clone();
+    Some(cards::Subject {
+        cards,
+        _keep: Box::new((process, server)),
+    })
+}
+
 /// Signals of a Redis of its own.
 pub(crate) async fn signals_subject() -> Option<signals::Subject> {
     let server = RedisServer::start().await?;
@@ -269,5 +354,15 @@ pub(crate) async fn signals_subject() -> Option<signals::Subject> {
     Some(signals::Subject {
         signals,
         _keep: Box::new((process, server)),
+    })
+}
+
+/// Two processes that share a Redis of their own.
+pub(crate) async fn presence_subject() -> Option<presence::Subject> {
+    let server = RedisServer::start().await?;
+    let (one, two) = (server.process().await, server.process().await);
+    Some(presence::Subject {
+        processes: vec![one.stores.presence.clone(), two.stores.presence.clone()],
+        _keep: Box::new((one, two, server)),
     })
 }

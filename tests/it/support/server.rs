@@ -2,6 +2,7 @@
 //! it and a clock that stands still until the test moves it; and a small client of its REST API.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use qunliu::model::time::Time;
 use qunliu::server::Server;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio_rustls::rustls::ClientConfig;
 
+use super::http;
 use super::sqlite::Folder;
 
 /// The password of everyone.
@@ -66,6 +69,11 @@ impl TestServer {
             clock,
             folder,
         }
+    }
+
+    /// The folder of what it keeps itself.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.file().parent().unwrap().to_owned()
     }
 
     /// The setup code, if one is asked for.
@@ -165,12 +173,20 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    fn of(address: SocketAddr) -> Self {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30));
+    pub(crate) fn of(address: SocketAddr) -> Self {
         Self {
-            http: http.build().unwrap(),
+            http: http::client(),
             root: format!("http://{address}"),
             token: None,
+        }
+    }
+
+    /// The same over TLS.
+    pub(crate) fn over_tls(&self, trust: ClientConfig) -> Self {
+        Self {
+            http: http::client_over(trust),
+            root: self.root.replace("http:", "https:"),
+            token: self.token.clone(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -22,11 +23,21 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// What the server speaks.
 pub(crate) const SUBPROTOCOL: (&str, &str) = ("sec-websocket-protocol", "qunliu.v1.json");
 
+/// A stream in both directions.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+
+/// Any stream to a server.
+pub(crate) type Stream = Box<dyn Duplex>;
+
 /// An open socket.
 pub(crate) struct Socket {
-    stream: WebSocketStream<TcpStream>,
+    stream: WebSocketStream<Stream>,
     /// Frames that arrived while the test waited for others, oldest first.
     kept: VecDeque<Value>,
+    /// Signals that arrived, oldest first; they may come at any time, or not.
+    signals: VecDeque<Value>,
     closed: Option<u16>,
     last_id: u64,
 }
@@ -38,7 +49,8 @@ impl Socket {
         headers: &[(&'static str, &str)],
     ) -> Result<Self, u16> {
         let tcp = TcpStream::connect(address).await.unwrap();
-        Self::open_over(tcp, address, headers).await
+        tcp.set_nodelay(true).unwrap();
+        Self::open_over(Box::new(tcp), address, headers).await
     }
 
     /// A socket whose kernel takes little for a client that does not read.
@@ -46,15 +58,18 @@ impl Socket {
         let tcp = TcpSocket::new_v4().unwrap();
         tcp.set_recv_buffer_size(4096).unwrap();
         let tcp = tcp.connect(address).await.unwrap();
-        Self::open_over(tcp, address, &[SUBPROTOCOL]).await.unwrap()
+        let stream = Box::new(tcp);
+        Self::open_over(stream, address, &[SUBPROTOCOL])
+            .await
+            .unwrap()
     }
 
-    async fn open_over(
-        tcp: TcpStream,
+    /// Opens a socket over a stream that is there already.
+    pub(crate) async fn open_over(
+        stream: Stream,
         address: SocketAddr,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, u16> {
-        tcp.set_nodelay(true).unwrap();
         let mut request = format!("ws://{address}/v1/socket")
             .into_client_request()
             .unwrap();
@@ -62,11 +77,12 @@ impl Socket {
             let value = HeaderValue::from_str(value).unwrap();
             request.headers_mut().insert(*name, value);
         }
-        let opened = timeout(DEADLINE, client_async(request, tcp)).await;
+        let opened = timeout(DEADLINE, client_async(request, stream)).await;
         match opened.expect("the handshake is answered") {
             Ok((stream, _)) => Ok(Self {
                 stream,
                 kept: VecDeque::new(),
+                signals: VecDeque::new(),
                 closed: None,
                 last_id: 0,
             }),
@@ -194,6 +210,27 @@ impl Socket {
         self.closed.unwrap()
     }
 
+    /// Waits for the next signal.
+    pub(crate) async fn signal(&mut self) -> Value {
+        let waiting = async {
+            while self.signals.is_empty() {
+                match self.next_frame().await {
+                    Some(frame) if frame["type"] == "signal" => self.signals.push_back(frame),
+                    Some(frame) => self.kept.push_back(frame),
+                    None => panic!("closed with {:?}", self.closed),
+                }
+            }
+        };
+        let came = timeout(DEADLINE, waiting).await;
+        came.expect("a signal comes");
+        self.signals.pop_front().unwrap()
+    }
+
+    /// Takes all signals that came.
+    pub(crate) fn signals(&mut self) -> Vec<Value> {
+        self.signals.drain(..).collect()
+    }
+
     /// Takes all frames that were kept, oldest first.
     pub(crate) fn kept(&mut self) -> Vec<Value> {
         self.kept.drain(..).collect()
@@ -224,6 +261,17 @@ impl Socket {
     }
 
     async fn read_past_beats(&mut self) -> Option<Value> {
+        loop {
+            let frame = self.next_frame().await?;
+            if frame["type"] != "signal" {
+                return Some(frame);
+            }
+            self.signals.push_back(frame);
+        }
+    }
+
+    /// The next frame but for beats; `None` once the socket is closed.
+    async fn next_frame(&mut self) -> Option<Value> {
         loop {
             match self.read_message().await? {
                 Message::Text(text) => {

@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use qunliu::model::id::{MerchantId, UserId};
 use qunliu::model::role::StaffRole;
+use qunliu::store::accounts::Accounts;
 use qunliu::store::directory::Directory;
 
 /// The tables behind a directory.
@@ -16,18 +17,23 @@ pub(crate) trait Tables: Send + Sync {
     fn literal(&self, bytes: &[u8]) -> String;
 }
 
+/// What the tables of a directory keep, under both of its traits.
+pub(crate) trait Kept: Directory + Accounts {}
+
+impl<T: Directory + Accounts> Kept for T {}
+
 /// A directory of its own for one test. It is gone when this is dropped.
 pub(crate) struct Fresh {
-    directory: Box<dyn Directory>,
-    other: Box<dyn Directory>,
+    directory: Box<dyn Kept>,
+    other: Box<dyn Kept>,
     tables: Box<dyn Tables>,
 }
 
 impl Fresh {
     /// The directory, another one over the same tables, and the tables.
     pub(crate) fn new(
-        directory: Box<dyn Directory>,
-        other: Box<dyn Directory>,
+        directory: Box<dyn Kept>,
+        other: Box<dyn Kept>,
         tables: Box<dyn Tables>,
     ) -> Self {
         Self {
@@ -38,7 +44,7 @@ impl Fresh {
     }
 
     /// The same directory as another process sees it.
-    pub(crate) fn other(&self) -> &dyn Directory {
+    pub(crate) fn other(&self) -> &dyn Kept {
         &*self.other
     }
 
@@ -61,7 +67,7 @@ impl Fresh {
 }
 
 impl Deref for Fresh {
-    type Target = dyn Directory;
+    type Target = dyn Kept;
 
     fn deref(&self) -> &Self::Target {
         &*self.directory

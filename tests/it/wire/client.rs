@@ -5,12 +5,16 @@ use qunliu::model::message::{Body, Mentions};
 use qunliu::model::position::Position;
 use qunliu::protocol::client::{ClientFrame, Level};
 
+use serde_json::Value;
+
 use super::golden;
+use crate::support::operators::{operators, pointers};
 
 /// The good frames. The test of each is below.
 pub(super) const READ: &[&str] = &[
     "client-hello",
     "client-hello-bare",
+    "client-hello-ticket",
     "client-send",
     "client-send-all",
     "client-send-again",
@@ -21,6 +25,7 @@ pub(super) const READ: &[&str] = &[
     "client-follow",
     "client-follow-head",
     "client-follow-none",
+    "client-typing",
     "client-token",
 ];
 
@@ -48,10 +53,13 @@ pub(super) const REFUSED: &[(&str, &str, &str)] = &[
     ("refused-bare-seq", "pos", "tuple"),
     ("refused-negative-seq", "pos[1]", "u64"),
     ("refused-fraction", "id", "u64"),
+    ("refused-large-id", "id", "2^53-1"),
+    ("refused-other-uuid", "client_id", "hyphens"),
     ("refused-pull-both", "after", "exactly one"),
     ("refused-pull-neither", "after", "exactly one"),
     ("refused-pull-limit", "limit", "1 to 200"),
     ("refused-device", "device", "1 to 64"),
+    ("refused-typing-id", "id", "unknown field"),
     ("refused-level", "level", "`half`"),
     ("refused-mentions", "mentions", "match"),
 ];
@@ -82,12 +90,17 @@ macro_rules! read {
 fn a_hello_is_read() {
     let hello = read!(Hello, "client-hello");
     assert_eq!(
-        (&*hello.token, &*hello.device),
-        ("eyJhbGciOi.J9.c2ln", "web-7f3a")
+        (hello.token.as_deref(), &*hello.device),
+        (Some("eyJhbGciOi.J9.c2ln"), "web-7f3a")
     );
     assert_eq!(hello.cursors.len(), 1);
     assert_eq!(hello.cursors[&group()], Position::new(3, 1841));
     assert!(read!(Hello, "client-hello-bare").cursors.is_empty());
+    let by_ticket = read!(Hello, "client-hello-ticket");
+    assert_eq!(
+        (by_ticket.token, by_ticket.ticket.as_deref()),
+        (None, Some("qlt_c2ln"))
+    );
 }
 
 #[test]
@@ -153,6 +166,11 @@ fn a_follow_is_read() {
 }
 
 #[test]
+fn typing_is_read() {
+    assert_eq!(read!(Typing, "client-typing").group, group());
+}
+
+#[test]
 fn a_token_is_read() {
     let token = read!(Token, "client-token");
     assert_eq!((token.id, &*token.token), (18, "eyJhbGciOi.J9.c2ln"));
@@ -167,5 +185,30 @@ fn what_is_wrong_is_refused_by_its_field() {
             refused.invalid.detail.contains(detail),
             "{name}: {refused:?}"
         );
+    }
+}
+
+#[test]
+fn no_field_of_a_frame_takes_an_operator() {
+    for name in READ {
+        let good: Value = serde_json::from_str(&golden(name)).unwrap();
+        for field in pointers(&good) {
+            for operator in operators() {
+                let mut frame = good.clone();
+                *frame.pointer_mut(&field).unwrap() = operator;
+                let frame = frame.to_string();
+                let refused = ClientFrame::parse(&frame).expect_err(&frame).invalid;
+                let outermost = field[1..].split('/').next().unwrap();
+                assert!(refused.field.starts_with(outermost), "{frame}: {refused:?}");
+            }
+        }
+        for object in std::iter::once(String::new()).chain(pointers(&good)) {
+            let mut frame = good.clone();
+            if let Some(Value::Object(fields)) = frame.pointer_mut(&object) {
+                fields.insert("$where".to_owned(), "sleep(9)".into());
+                let frame = frame.to_string();
+                assert!(ClientFrame::parse(&frame).is_err(), "{frame}");
+            }
+        }
     }
 }

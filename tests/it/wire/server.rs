@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use qunliu::egress::overview::{GroupState, GroupView};
 use qunliu::model::event::{Content, Draft, Entry, Fixed};
 use qunliu::model::group::Group;
+use qunliu::model::hint::HintKind;
 use qunliu::model::id::{GroupId, UserId};
 use qunliu::model::message::{Body, Mentions};
 use qunliu::model::position::Position;
@@ -46,8 +47,22 @@ pub(super) fn frames() -> Vec<(&'static str, Vec<u8>)> {
     frames.extend(welcomes());
     frames.extend(receipts());
     frames.extend(states());
+    frames.extend(signals());
     frames.extend(errors());
     frames
+}
+
+fn signals() -> Vec<(&'static str, Vec<u8>)> {
+    let signal = |kind| ServerFrame::Signal {
+        group: group(),
+        kind,
+        user: user(),
+    };
+    encode([
+        ("server-signal-typing", signal(HintKind::Typing)),
+        ("server-signal-online", signal(HintKind::Online)),
+        ("server-signal-offline", signal(HintKind::Offline)),
+    ])
 }
 
 /// One event of each kind, and the forms of a message.
@@ -306,6 +321,7 @@ const fn variant(frame: &ServerFrame<'_>) -> &'static str {
         ServerFrame::Joined { .. } => "joined",
         ServerFrame::Gone { .. } => "gone",
         ServerFrame::Resync { .. } => "resync",
+        ServerFrame::Signal { .. } => "signal",
         ServerFrame::Error(_) => "error",
         ServerFrame::Goaway { .. } => "goaway",
     }

@@ -219,8 +219,8 @@ impl Client {
         }
     }
 
-    /// A refusal that may pass is tried again when the server says so; any other ends what it
-    /// answers.
+    /// A refusal that may pass is tried again when the server says so, a refused hello too; any
+    /// other ends what it answers.
     fn on_error(&mut self, frame: &Refused, now: Duration) {
         let pause = frame
             .retry_after_ms
@@ -230,14 +230,19 @@ impl Client {
         if expired {
             self.refuse_token(now);
         }
+        if passes && matches!(self.phase, Phase::Greeting { .. }) {
+            self.leave_at = frame.retry_after_ms.map(|_| now + pause);
+        }
         let Some(id) = frame.id else { return };
         let retry = (passes || expired).then(|| now + pause);
+        // A position that was lost is no event from then on, and cut off once its epoch is told.
+        let read_again = (frame.code == "bad_request").then(|| now + pause);
         if let Some(group) = self.pulls.remove(&id) {
             // Whatever was wrong, the hole is still there.
             if let Some(feed) = self.feeds.get_mut(&group) {
                 feed.pull_refused(now + pause);
             }
-        } else if !self.reads.refused(id, retry) {
+        } else if !self.reads.refused(id, retry.or(read_again)) {
             self.on_send_refused(id, retry, frame);
         }
     }

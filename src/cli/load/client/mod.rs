@@ -205,8 +205,10 @@ impl Client {
         self.tick(now);
     }
 
-    /// Has read up to `pos`.
+    /// Has read up to `pos`, which may have been lost since it was seen.
     pub fn read(&mut self, group: GroupId, pos: Position, now: Duration) {
+        let feed = self.feeds.get(&group);
+        let pos = feed.map_or(pos, |feed| feed.clamp(pos));
         self.reads.want(group, pos);
         self.tick(now);
     }

@@ -40,6 +40,7 @@ impl Reads {
         if let Some(cursor) = self.cursors.get_mut(&group) {
             cursor.wanted = clamp(cursor.wanted);
             cursor.answered = clamp(cursor.answered);
+            cursor.sent = cursor.sent.map(|(id, pos)| (id, clamp(pos)));
         }
     }
 

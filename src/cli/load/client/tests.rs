@@ -646,6 +646,18 @@ fn goaway_comes_back_elsewhere_after_the_named_pause() {
 }
 
 #[test]
+fn who_is_refused_at_hello_comes_back_when_it_was_said() {
+    let mut talk = Talk::new();
+    talk.open();
+    talk.hear(json!({"type": "error", "code": "busy", "retry_after_ms": 7_000}));
+    talk.close(Some(1012));
+    talk.wait(6_999);
+    assert_eq!(talk.connects.len(), 1);
+    talk.wait(1);
+    assert_eq!(talk.connects.len(), 2);
+}
+
+#[test]
 fn failed_attempts_back_off_with_jitter_and_try_elsewhere() {
     let mut talk = Talk::new();
     let mut pauses = Vec::new();
@@ -753,6 +765,15 @@ fn a_group_is_read_at_most_once_a_second() {
     assert_eq!(talk.sent("read").len(), 1);
     talk.wait(1);
     assert_eq!(talk.sent("read").len(), 2);
+}
+
+#[test]
+fn a_read_of_what_was_lost_since_is_one_of_what_stayed() {
+    let mut talk = Talk::live();
+    talk.epoch(json!([[2, 8]]));
+    talk.client.read(group(), pos(1, 9), talk.now);
+    talk.collect();
+    assert_eq!(talk.last_sent("read")["pos"], json!([1, 7]));
 }
 
 #[test]

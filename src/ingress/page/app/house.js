@@ -4,15 +4,24 @@
 import { Chat } from "./chat.js";
 import { Groups } from "./groups.js";
 import { Link } from "./link.js";
+import { Passing } from "./passing.js";
 import { People } from "./people.js";
 import { complain, on, onSubmit, screen } from "./screen.js";
 import { refusal, word } from "./words.js";
 
+/** How often it is looked who still writes, and whether to ask who is here. */
+const PASSING_MS = 1_000;
+/** How many who are here are named. */
+const NAMED_MAX = 5;
+
 export class House {
   #shown = () => this.chat.markRead();
+  #passing;
+  #timer = null;
 
   constructor(session) {
     this.session = session;
+    this.#passing = new Passing(session.user.id);
     this.people = new People(session, () => this.draw());
     this.link = new Link(session, this.#linkHooks());
     this.groups = new Groups(session, screen, {
@@ -35,11 +44,13 @@ export class House {
     this.#listen();
     this.link.start();
     this.#load();
+    this.#timer = setInterval(() => this.#tick(), PASSING_MS);
     addEventListener("focus", this.#shown);
     document.addEventListener("visibilitychange", this.#shown);
   }
 
   leave() {
+    clearInterval(this.#timer);
     this.link.stop();
     removeEventListener("focus", this.#shown);
     document.removeEventListener("visibilitychange", this.#shown);
@@ -85,6 +96,11 @@ export class House {
       event.preventDefault();
       this.#say();
     });
+    on("#say textarea", "input", ({ target }) => {
+      if (target.value.trim() && this.#passing.mustTell(performance.now())) {
+        this.link.typing(this.chat.group);
+      }
+    });
     on("#say textarea", "keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
@@ -112,9 +128,11 @@ export class House {
   async open(id) {
     if (id !== null && id === this.chat.group) return;
     this.groups.open = id;
+    this.#passing = new Passing(this.session.user.id, id);
     this.#drawRoom(id);
     this.groups.draw();
     const opened = this.chat.open(id);
+    this.#tick();
     if (id && matchMedia("(min-width: 760px)").matches) {
       screen.querySelector("#say textarea").focus();
     }
@@ -133,6 +151,37 @@ export class House {
     screen.querySelector("#member-add").hidden = !["owner", "admin"].includes(group.role);
   }
 
+  // ---- Who is here, and who writes.
+
+  #tick() {
+    if (this.state === "live" && this.#passing.mustAsk(performance.now())) this.#askWhoIsHere();
+    this.#drawPassing();
+  }
+
+  async #askWhoIsHere() {
+    const passing = this.#passing;
+    try {
+      const { online } = await this.session.call("GET", `/v1/groups/${passing.group}/presence`);
+      passing.answered(online);
+    } catch {
+      // It is asked again; until then the page knows what it knew.
+    }
+    this.#drawPassing();
+  }
+
+  #drawPassing() {
+    const name = (user) => this.people.name(user);
+    const online = [...(this.#passing.online ?? [])];
+    const named = online.slice(0, NAMED_MAX).map(name).join(word("name_gap"));
+    screen.querySelector("#present").textContent = online.length > 0 ? word("online", online.length, named) : "";
+    const typists = this.#passing.typists(performance.now());
+    const told = typists.length > 1 ? "typing_more" : "typing_one";
+    const text = typists.length > 0 ? word(told, name(typists[0]), typists.length) : "";
+    const line = screen.querySelector("#typing");
+    // A line that did not change is not read out again.
+    if (line.textContent !== text) line.textContent = text;
+  }
+
   #read(pos) {
     const { group } = this.chat;
     this.link.read(group, pos);
@@ -148,6 +197,8 @@ export class House {
         this.groups.applied(group, events);
         if (group !== this.chat.group) return;
         this.chat.applied(events);
+        this.#passing.applied(events);
+        this.#drawPassing();
         this.#drawRoom(group);
       },
       dropped: (group, start) => {
@@ -161,6 +212,11 @@ export class House {
         this.groups.remove(group);
         if (group === this.chat.group) this.open(null);
       },
+      signal: (signal, now) => {
+        if (signal.group !== this.chat.group) return;
+        this.#passing.hear(signal, now);
+        this.#drawPassing();
+      },
       told: (code) => complain(refusal({ code })),
     };
   }
@@ -172,6 +228,7 @@ export class House {
   }
 
   #drawState(state) {
+    if (state === "live" && this.state !== "live") this.#passing.linkIsNew();
     this.state = state;
     const line = screen.querySelector("#state");
     line.dataset.state = state;
@@ -182,6 +239,7 @@ export class House {
     if (this.state) this.#drawState(this.state);
     this.groups.draw();
     this.#drawRoom(this.chat.group);
+    this.#drawPassing();
     this.chat.draw();
   }
 }

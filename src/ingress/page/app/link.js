@@ -36,7 +36,8 @@ export class Link {
 
   /**
    * `on`: state(name), groups(lines), applied(group, events), dropped(group, start; 0 = all),
-   * receipts(group), heads(list), joined(group), gone(group), told(refusal code).
+   * receipts(group), heads(list), joined(group), gone(group), signal(frame, moment),
+   * told(refusal code).
    */
   constructor(session, on) {
     this.session = session;
@@ -84,6 +85,10 @@ export class Link {
     if (compare(pos, read.pos ?? read.sent) <= 0) return;
     this.#reads.set(group, { ...read, pos });
     this.#tick();
+  }
+
+  typing(group) {
+    if (this.#state === "live") this.#write({ type: "typing", group });
   }
 
   renewed(token) {
@@ -264,6 +269,7 @@ export class Link {
     },
     gone: (frame) => this.#gone(frame.group),
     resync: (frame, now) => this.feeds.get(frame.group)?.resync(frame.head, now),
+    signal: (frame, now) => this.feeds.has(frame.group) && this.on.signal(frame, now),
     error: (frame, now) => this.#refused(frame, now),
     goaway: (frame, now) => (this.#leaveAt = now + (frame.reconnect_after_ms ?? 0)),
   };
@@ -327,6 +333,8 @@ export class Link {
     const at = now + (frame.retry_after_ms ?? RETRY_MS);
     const expired = ["token_expired", "unauthenticated"].includes(frame.code);
     if (expired) this.session.renew().catch(() => {});
+    // A hello that is refused for now closes the socket; the next one waits as long as was said.
+    if (this.#state === "connecting" && frame.retry_after_ms) this.#leaveAt = at;
     const passes = expired || ["busy", "rate_limited", "internal"].includes(frame.code);
     const pulled = this.#pulls.get(frame.id);
     const entry = this.outbox.find(frame.id);

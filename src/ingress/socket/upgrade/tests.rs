@@ -1,10 +1,7 @@
 use std::convert::Infallible;
 
-use hyper::{Response, body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
+use hyper::{Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     net::TcpStream,
@@ -33,9 +30,9 @@ async fn serve(stream: DuplexStream) -> OnUpgrade {
             Ok::<Response<String>, Infallible>(checked.unwrap().response())
         }
     });
-    let server = auto::Builder::new(TokioExecutor::new());
-    server
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+    http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
         .await
         .unwrap();
     upgraded.recv().await.unwrap()

@@ -4,12 +4,13 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 
+use super::sessions::End;
 use crate::model::id::UserId;
 use crate::model::merchant::Merchant;
 use crate::model::role::StaffRole;
 use crate::model::user::User;
 use crate::store::Result;
-use crate::store::directory::{Credentials, NewUser, Registered};
+use crate::store::accounts::{Credentials, NewUser, Registered};
 use crate::store::relational::engine::{self, Transaction, Work};
 use crate::store::relational::value::{Row, args, packed, wanted};
 
@@ -18,7 +19,7 @@ pub(super) const FOUNDED: &str = "SELECT merchant_id FROM founding";
 
 /// `$1` the name.
 pub(super) const CREDENTIALS: &str =
-    "SELECT id, name, display_name, password_hash FROM users WHERE name = $1";
+    "SELECT id, name, display_name, password_hash, is_disabled FROM users WHERE name = $1";
 
 /// `$1` packed ids.
 pub(super) const BY_ID: &str =
@@ -53,6 +54,12 @@ pub(super) const MERCHANTS: &str = "SELECT m.id, m.name, s.role
 
 const ADD_USER: &str = "INSERT INTO users (id, name, display_name, password_hash, created_at)
      VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name) DO NOTHING";
+
+const RENAME: &str = "UPDATE users SET display_name = $2 WHERE id = $1";
+
+const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
+
+const SET_DISABLED: &str = "UPDATE users SET is_disabled = $2 WHERE id = $1";
 
 /// Waits for whoever is founding at this moment, and makes no row if that one commits.
 const FOUND: &str =
@@ -114,6 +121,60 @@ async fn found(tx: &mut dyn Transaction, new: &NewUser) -> engine::Result<Regist
     Ok(Registered::First(Merchant { id, name, role }))
 }
 
+/// Changes the name shown; done if the account exists.
+pub(super) struct Rename<'a> {
+    pub(super) user: UserId,
+    pub(super) display_name: &'a str,
+}
+
+#[async_trait]
+impl Work for Rename<'_> {
+    type Done = bool;
+
+    async fn run(&self, tx: &mut dyn Transaction) -> engine::Result<bool> {
+        let args = args![self.user, self.display_name];
+        Ok(tx.execute(RENAME, args).await? == 1)
+    }
+}
+
+/// Changes a password and ends sessions.
+pub(super) struct SetPassword<'a> {
+    pub(super) hash: &'a str,
+    pub(super) ends: End,
+}
+
+#[async_trait]
+impl Work for SetPassword<'_> {
+    type Done = ();
+
+    async fn run(&self, tx: &mut dyn Transaction) -> engine::Result<()> {
+        tx.execute(SET_PASSWORD, args![self.ends.user, self.hash])
+            .await?;
+        self.ends.run(tx).await.map(drop)
+    }
+}
+
+/// Disables an account and ends its sessions, or enables it.
+pub(super) struct SetDisabled {
+    pub(super) is_disabled: bool,
+    pub(super) ends: End,
+}
+
+#[async_trait]
+impl Work for SetDisabled {
+    type Done = ();
+
+    async fn run(&self, tx: &mut dyn Transaction) -> engine::Result<()> {
+        let flag = i64::from(self.is_disabled);
+        tx.execute(SET_DISABLED, args![self.ends.user, flag])
+            .await?;
+        if self.is_disabled {
+            self.ends.run(tx).await?;
+        }
+        Ok(())
+    }
+}
+
 /// Reads `id, name, display_name`.
 pub(super) fn user(row: Row) -> Result<User> {
     let mut columns = row.columns();
@@ -135,6 +196,7 @@ pub(super) fn credentials(row: Row) -> Result<Credentials> {
     Ok(Credentials {
         user,
         password_hash: columns.take()?,
+        is_disabled: columns.take::<i64>()? != 0,
     })
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::accounts;
 use super::outbox::{self, Author, Place};
-use crate::model::event::Content;
+use crate::model::event::{Content, Kind};
 use crate::model::group::{Member, Membership};
 use crate::model::id::{GroupId, UserId};
 use crate::model::role::{Role, StaffRole};
@@ -28,11 +28,12 @@ pub(super) const STANDING: &str =
          AND m.user_id = $2 AND m.joined_epoch IS NOT NULL
      WHERE g.id = $1";
 
-/// `$1` the group, `$2` the last user of the page before, `$3` the limit.
-pub(super) const PAGE: &str = "SELECT m.user_id, m.role, m.joined_epoch, m.joined_seq
-     FROM groups g JOIN members m ON m.merchant_id = g.merchant_id AND m.group_id = g.id
-     WHERE g.id = $1 AND m.user_id > $2 AND m.joined_epoch IS NOT NULL
-     ORDER BY m.user_id LIMIT $3";
+/// `$1` the group, `$2` the last user of the page before, `$3` the limit. The merchant is looked up
+/// first and not joined: behind a join PostgreSQL reads the whole group and sorts it.
+pub(super) const PAGE: &str = "SELECT user_id, role, joined_epoch, joined_seq FROM members
+     WHERE merchant_id = (SELECT merchant_id FROM groups WHERE id = $1) AND group_id = $1
+         AND user_id > $2 AND joined_epoch IS NOT NULL
+     ORDER BY user_id LIMIT $3";
 
 /// `$1` packed users, `$2` the merchant, `$3` the group. Pending rows count.
 const PRESENT: &str = wanted!(
@@ -46,8 +47,12 @@ const ADD: &str = "INSERT INTO members (merchant_id, group_id, user_id, role, jo
 const ROLE: &str = "SELECT role FROM members WHERE merchant_id = $1 AND group_id = $2
      AND user_id = $3 AND joined_epoch IS NOT NULL";
 
-const ANOTHER_WITH_ROLE: &str = "SELECT user_id FROM members WHERE merchant_id = $1
-     AND group_id = $2 AND user_id <> $3 AND role = $4 AND joined_epoch IS NOT NULL LIMIT 1";
+/// The code of [`Role::Owner`] stands in the statement itself, so that the index of owners is used:
+/// a group may have very many members.
+const ANOTHER_OWNER: &str = "SELECT user_id FROM members WHERE merchant_id = $1
+     AND group_id = $2 AND user_id <> $3 AND role = 40 AND joined_epoch IS NOT NULL LIMIT 1";
+
+const SIZE: &str = "SELECT members FROM groups WHERE merchant_id = $1 AND id = $2";
 
 const SET: &str = "UPDATE members SET role = $4
      WHERE merchant_id = $1 AND group_id = $2 AND user_id = $3";
@@ -58,12 +63,13 @@ const REMOVE: &str =
 const COUNT_DOWN: &str =
     "UPDATE groups SET members = members - 1 WHERE merchant_id = $1 AND id = $2";
 
-/// Makes those of `users` members who are not.
+/// Makes those of `users` members who are not, up to `most` members in all.
 pub(super) struct Add<'a> {
     pub(super) group: GroupId,
     pub(super) by: Author,
     pub(super) users: &'a [UserId],
     pub(super) role: Role,
+    pub(super) most: u64,
 }
 
 #[async_trait]
@@ -76,6 +82,7 @@ impl Work for Add<'_> {
             by,
             users,
             role,
+            most,
         } = *self;
         let Some(place) = outbox::lock(tx, group).await? else {
             return Ok(Changed::Rows(Vec::new()));
@@ -87,8 +94,12 @@ impl Work for Add<'_> {
         let present = present_among(tx, place, &newcomers).await?;
         newcomers.retain(|user| !present.contains(user));
 
-        let about: Vec<_> = newcomers.iter().copied().map(Some).collect();
-        let mut rows = outbox::unappended(tx, place, &about).await?;
+        let mut rows = outbox::unappended(tx, place).await?;
+        if !newcomers.is_empty() && size(tx, place, &rows).await? + newcomers.len() as u64 > most {
+            return Ok(Changed::Full);
+        }
+        let about: HashSet<_> = newcomers.iter().copied().map(Some).collect();
+        rows.retain(|row| about.contains(&outbox::subject(&row.content)));
         for user in newcomers {
             rows.push(admit(tx, place, by, user, role).await?);
         }
@@ -210,8 +221,21 @@ async fn is_last_owner(
     place: Place,
     user: UserId,
 ) -> engine::Result<bool> {
-    let args = args![place.merchant, place.group, user, Role::Owner];
-    Ok(tx.rows(ANOTHER_WITH_ROLE, args).await?.is_empty())
+    let args = args![place.merchant, place.group, user];
+    Ok(tx.rows(ANOTHER_OWNER, args).await?.is_empty())
+}
+
+/// The members of a group, those who are about to be some among them.
+async fn size(
+    tx: &mut dyn Transaction,
+    place: Place,
+    unappended: &[OutboxRow],
+) -> engine::Result<u64> {
+    let rows = tx.rows(SIZE, args![place.merchant, place.group]).await?;
+    let members: Option<u64> = rows.into_iter().next().map(Row::only).transpose()?;
+    let joining = unappended.iter().map(|row| row.content.kind());
+    let joining = joining.filter(|kind| *kind == Kind::Joined).count();
+    Ok(members.unwrap_or_default() + joining as u64)
 }
 
 async fn present_among(

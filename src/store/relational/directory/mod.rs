@@ -1,15 +1,18 @@
-//! The [`Directory`] in tables: which statement or transaction each call is.
+//! The [`Directory`] in tables: which statement or transaction each call is. [`logins`] says the
+//! same of [`Accounts`](crate::store::accounts::Accounts).
 //!
-//! The files beside this one hold the work itself: [`accounts`], [`sessions`], [`groups`],
-//! [`members`], and [`outbox`], through which every change of a group goes. Reads are one
+//! The files beside this one hold the work itself: [`accounts`], [`sessions`], [`tickets`],
+//! [`groups`], [`members`], and [`outbox`], through which every change of a group goes. Reads are one
 //! statement each and so see one moment. Changes of one group are decided one after the other
 //! under [`outbox::lock`].
 
 mod accounts;
 mod groups;
+mod logins;
 mod members;
 mod outbox;
 mod sessions;
+mod tickets;
 
 use async_trait::async_trait;
 use outbox::Author;
@@ -18,16 +21,14 @@ use super::engine::{self, Engine, Fault, Work};
 use super::value::{args, packed};
 use crate::model::client_id::ClientId;
 use crate::model::group::{Group, Member, Membership};
-use crate::model::id::{GroupId, SessionId, UserId};
+use crate::model::id::{GroupId, UserId};
 use crate::model::merchant::Merchant;
 use crate::model::position::Position;
 use crate::model::role::Role;
 use crate::model::time::Time;
 use crate::model::user::User;
 use crate::store::Result;
-use crate::store::directory::{
-    Changed, Credentials, Directory, NewGroup, NewUser, OutboxRow, Registered, Session,
-};
+use crate::store::directory::{Changed, Directory, NewGroup, OutboxRow};
 
 /// How often a transaction is tried that the engine undoes to let another one pass. A loser
 /// finds the winner gone, so more than a few losses in a row mean that something else is wrong.
@@ -68,23 +69,6 @@ impl<E: Engine> SqlDirectory<E> {
 
 #[async_trait]
 impl<E: Engine> Directory for SqlDirectory<E> {
-    async fn register(&self, new: NewUser) -> Result<Registered> {
-        self.write(accounts::Register(&new)).await
-    }
-
-    async fn is_empty(&self) -> Result<bool> {
-        let founded = self.engine.read(accounts::FOUNDED, args![]).await?;
-        Ok(founded.is_empty())
-    }
-
-    async fn credentials(&self, name: &str) -> Result<Option<Credentials>> {
-        let rows = self.engine.read(accounts::CREDENTIALS, args![name]).await?;
-        rows.into_iter()
-            .next()
-            .map(accounts::credentials)
-            .transpose()
-    }
-
     async fn users(&self, ids: &[UserId]) -> Result<Vec<User>> {
         let ids = packed(ids.iter().map(UserId::as_bytes));
         let rows = self.engine.read(accounts::BY_ID, args![ids]).await?;
@@ -101,35 +85,6 @@ impl<E: Engine> Directory for SqlDirectory<E> {
     async fn merchants_of(&self, user: UserId) -> Result<Vec<Merchant>> {
         let rows = self.engine.read(accounts::MERCHANTS, args![user]).await?;
         rows.into_iter().map(accounts::merchant).collect()
-    }
-
-    async fn begin_session(&self, session: &Session) -> Result<()> {
-        self.write(sessions::Begin(session)).await
-    }
-
-    async fn session(&self, id: SessionId) -> Result<Option<Session>> {
-        let rows = self.engine.read(sessions::BY_ID, args![id]).await?;
-        rows.into_iter().next().map(sessions::session).transpose()
-    }
-
-    async fn renew_session(
-        &self,
-        id: SessionId,
-        from: i64,
-        at: Time,
-        expires_at: Time,
-    ) -> Result<bool> {
-        let renewal = sessions::Renew {
-            id,
-            from,
-            at,
-            expires_at,
-        };
-        self.write(renewal).await
-    }
-
-    async fn end_session(&self, id: SessionId) -> Result<()> {
-        self.write(sessions::End(id)).await
     }
 
     async fn create_group(&self, new: NewGroup) -> Result<Changed> {
@@ -175,6 +130,7 @@ impl<E: Engine> Directory for SqlDirectory<E> {
         actor: UserId,
         users: &[UserId],
         role: Role,
+        most: u64,
         at: Time,
     ) -> Result<Changed> {
         let by = Author { actor, at };
@@ -183,6 +139,7 @@ impl<E: Engine> Directory for SqlDirectory<E> {
             by,
             users,
             role,
+            most,
         };
         self.write(addition).await
     }
@@ -240,6 +197,10 @@ impl<E: Engine> Directory for SqlDirectory<E> {
         self.write(outbox::Mark { row, pos }).await
     }
 
+    async fn cut_off(&self, group: GroupId, row: Position) -> Result<u64> {
+        self.write(outbox::CutOff { group, row }).await
+    }
+
     async fn due(&self, before: Time, limit: u32) -> Result<Vec<OutboxRow>> {
         let rows = self.engine.read(outbox::DUE, args![before, limit]).await?;
         rows.into_iter().map(outbox::row).collect()
@@ -251,7 +212,9 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::model::id::SessionId;
     use crate::store::StoreError;
+    use crate::store::accounts::Accounts as _;
     use crate::store::relational::engine::Transaction;
     use crate::store::relational::value::{Row, Value};
 

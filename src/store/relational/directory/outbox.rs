@@ -59,6 +59,11 @@ const MARK: &str = "UPDATE outbox SET epoch = $2, seq = $3
      WHERE id = $1 AND (epoch IS NULL OR (epoch, seq) < ($2, $3))
      RETURNING id, group_id, actor_id, content, decided_at";
 
+/// `$1` the group, `$2` and `$3` the epoch and the seq that cut off what stands above.
+const CUT_OFF: &str = "UPDATE outbox SET epoch = NULL, seq = NULL
+     WHERE merchant_id = (SELECT merchant_id FROM groups WHERE id = $1) AND group_id = $1
+         AND seq >= $3 AND epoch < $2";
+
 /// `$1` the merchant, `$2` the group, `$3` the row of the `joined` event.
 const BEGIN_MEMBERSHIP: &str = "UPDATE members SET joined_epoch = $4, joined_seq = $5
      WHERE merchant_id = $1 AND group_id = $2 AND joined_by = $3 AND joined_epoch IS NULL";
@@ -86,7 +91,8 @@ pub(super) async fn decide(
     by: Author,
     content: Content,
 ) -> engine::Result<Changed> {
-    let mut rows = unappended(tx, place, &[subject(&content)]).await?;
+    let mut rows = unappended(tx, place).await?;
+    rows.retain(|row| subject(&row.content) == subject(&content));
     rows.push(promise(tx, place, by, content).await?);
     Ok(Changed::Rows(rows))
 }
@@ -111,19 +117,16 @@ pub(super) async fn promise(
     })
 }
 
-/// The rows of the group about one of `subjects` that are not noted as appended, oldest first.
+/// The rows of the group that are not noted as appended, oldest first.
 pub(super) async fn unappended(
     tx: &mut dyn Transaction,
     place: Place,
-    subjects: &[Option<UserId>],
 ) -> engine::Result<Vec<OutboxRow>> {
     let rows = tx
         .rows(UNAPPENDED, args![place.merchant, place.group])
         .await?;
     let rows: Result<Vec<OutboxRow>> = rows.into_iter().map(row).collect();
-    let mut rows = rows?;
-    rows.retain(|row| subjects.contains(&subject(&row.content)));
-    Ok(rows)
+    Ok(rows?)
 }
 
 /// Notes where a row's event stands.
@@ -149,6 +152,22 @@ impl Work for Mark {
     }
 }
 
+/// Makes rows due again whose events died.
+pub(super) struct CutOff {
+    pub(super) group: GroupId,
+    pub(super) row: Position,
+}
+
+#[async_trait]
+impl Work for CutOff {
+    type Done = u64;
+
+    async fn run(&self, tx: &mut dyn Transaction) -> engine::Result<u64> {
+        let Position { epoch, seq } = self.row;
+        tx.execute(CUT_OFF, args![self.group, epoch, seq]).await
+    }
+}
+
 /// The member of a `joined` row begins at `pos`, or was already begun and moves there; one who
 /// was removed meanwhile does neither.
 async fn begin_membership(
@@ -167,7 +186,7 @@ async fn begin_membership(
 }
 
 /// Whom an event concerns; `None` for one of the group itself.
-const fn subject(content: &Content) -> Option<UserId> {
+pub(super) const fn subject(content: &Content) -> Option<UserId> {
     match content {
         Content::Joined { user, .. }
         | Content::Left { user }

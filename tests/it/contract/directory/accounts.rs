@@ -4,7 +4,7 @@ use futures::future::join_all;
 use qunliu::model::id::{MerchantId, UserId};
 use qunliu::model::merchant::Merchant;
 use qunliu::model::role::{Role, StaffRole};
-use qunliu::store::directory::{NewUser, Registered};
+use qunliu::store::accounts::{NewUser, Registered};
 
 use super::{account, accounts, add, at, founder, group, handle, new_user};
 use crate::support::tables::Fresh;

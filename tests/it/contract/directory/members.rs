@@ -61,7 +61,7 @@ async fn who_is_a_member_already_makes_no_row(directory: Fresh) {
     let id = group(&*directory, merchant, owner, &[ann]).await;
     let users = [ann, ben, ben, owner];
     let added = directory
-        .add_members(id, owner, &users, Role::Admin, at(2))
+        .add_members(id, owner, &users, Role::Admin, u64::MAX, at(2))
         .await;
     let row = only_row(added.unwrap());
     let content = Content::Joined {
@@ -71,9 +71,27 @@ async fn who_is_a_member_already_makes_no_row(directory: Fresh) {
     assert_eq!((row.content, row.actor, row.at), (content, owner, at(2)));
     assert_eq!(role(&directory, id, ann).await, Some((Role::Member, true)));
     let nobody = directory
-        .add_members(id, owner, &[], Role::Admin, at(2))
+        .add_members(id, owner, &[], Role::Admin, u64::MAX, at(2))
         .await;
     assert_eq!(nobody.unwrap(), Changed::Rows(Vec::new()));
+}
+
+async fn a_group_has_no_more_members_than_it_may(directory: Fresh) {
+    let (owner, merchant) = founder(&*directory).await;
+    let [ann, ben, cat, dan] = accounts(&*directory).await;
+    let id = group(&*directory, merchant, owner, &[ann]).await;
+    let most = 3;
+    let add = async |users: &[UserId]| {
+        let added = directory.add_members(id, owner, users, Role::Member, most, at(2));
+        added.await.unwrap()
+    };
+    assert_eq!(add(&[ben, cat]).await, Changed::Full);
+    let pending = rows(add(&[ann, ben]).await);
+    assert_eq!(add(&[cat]).await, Changed::Full, "the other is pending");
+    append(&*directory, &pending, 3).await;
+    assert_eq!(add(&[cat, dan]).await, Changed::Full);
+    assert_eq!(add(&[ann, ben]).await, Changed::Rows(Vec::new()));
+    assert_eq!(directory.due(at(100), 10).await.unwrap(), []);
 }
 
 async fn an_unknown_person_adds_nobody(directory: Fresh) {
@@ -82,7 +100,7 @@ async fn an_unknown_person_adds_nobody(directory: Fresh) {
     let id = group(&*directory, merchant, owner, &[]).await;
     let unknown = UserId::generate(at(0));
     let added = directory
-        .add_members(id, owner, &[ann, unknown], Role::Member, at(2))
+        .add_members(id, owner, &[ann, unknown], Role::Member, u64::MAX, at(2))
         .await;
     assert_eq!(added.unwrap(), Changed::UnknownUser(unknown));
     assert_eq!(directory.due(at(100), 10).await.unwrap(), []);
@@ -94,7 +112,14 @@ async fn many_who_add_one_person_make_one_member(directory: Fresh) {
     let id = group(&*directory, merchant, owner, &[]).await;
     let additions = (0..8).map(|number| {
         let handle = handle(&directory, number);
-        handle.add_members(id, owner, std::slice::from_ref(&ann), Role::Member, at(2))
+        handle.add_members(
+            id,
+            owner,
+            std::slice::from_ref(&ann),
+            Role::Member,
+            u64::MAX,
+            at(2),
+        )
     });
     let outcomes = join_all(additions).await;
     let promised: Vec<_> = outcomes
@@ -191,7 +216,7 @@ async fn of_owners_who_leave_at_once_one_stays(directory: Fresh) {
     let owners: [UserId; 6] = accounts(&*directory).await;
     for round in 0..4 {
         let id = group(&*directory, merchant, owner, &[]).await;
-        let added = directory.add_members(id, owner, &owners, Role::Owner, at(2));
+        let added = directory.add_members(id, owner, &owners, Role::Owner, u64::MAX, at(2));
         append(&*directory, &rows(added.await.unwrap()), 2).await;
         let everyone = owners.iter().chain([&owner]).copied().enumerate();
         let departures = everyone.map(|(number, user)| {
@@ -267,6 +292,7 @@ contract!(
         who_leaves_left_and_who_is_put_out_was_removed,
         a_role_that_moved_is_decided_again,
         the_last_owner_stays,
+        a_group_has_no_more_members_than_it_may,
         of_owners_who_leave_at_once_one_stays,
         staff_inherit_a_role_in_every_group_of_their_merchant,
         members_come_in_pages_ordered_by_id,

@@ -133,6 +133,34 @@ async fn a_row_appended_again_after_a_loss_moves_its_member(directory: Fresh) {
     assert_eq!(directory.groups(&[id]).await.unwrap()[0].members, 2);
 }
 
+async fn rows_whose_events_died_are_due_again_and_their_members_stay(directory: Fresh) {
+    let (owner, merchant) = founder(&*directory).await;
+    let [ann, ben] = accounts(&*directory).await;
+    let id = group(&*directory, merchant, owner, &[]).await;
+    let kept = add(&*directory, id, owner, ann, Role::Member).await;
+    append(&*directory, &kept, 4).await;
+    let died = add(&*directory, id, owner, ben, Role::Member).await;
+    append(&*directory, &died, 5).await;
+    let elsewhere = group(&*directory, merchant, owner, &[ann, ben]).await;
+    let row = Position::new(2, 5);
+    assert_eq!(directory.cut_off(id, row).await.unwrap(), 1);
+    assert_eq!(directory.due(at(100), 10).await.unwrap(), died);
+    assert_eq!(directory.cut_off(id, row).await.unwrap(), 0);
+    let standing = directory.membership(id, ben).await.unwrap().unwrap();
+    assert_eq!(
+        standing.joined,
+        Some(pos(5)),
+        "nobody ceases to be a member"
+    );
+
+    directory.mark_appended(died[0].id, row).await.unwrap();
+    let standing = directory.membership(id, ben).await.unwrap().unwrap();
+    assert_eq!(standing.joined, Some(row));
+    assert_eq!(directory.groups(&[id]).await.unwrap()[0].members, 3);
+    assert_eq!(directory.cut_off(id, row).await.unwrap(), 0, "it counts");
+    assert_eq!(directory.groups(&[elsewhere]).await.unwrap()[0].members, 3);
+}
+
 async fn who_comes_back_begins_where_they_came_back(directory: Fresh) {
     let (owner, merchant) = founder(&*directory).await;
     let [ann] = accounts(&*directory).await;
@@ -228,6 +256,7 @@ contract!(
         older_promises_about_the_same_person_come_first,
         noting_again_changes_nothing,
         a_row_appended_again_after_a_loss_moves_its_member,
+        rows_whose_events_died_are_due_again_and_their_members_stay,
         who_comes_back_begins_where_they_came_back,
         a_cancelled_change_is_whole_or_nothing,
         each_content_reads_back,

@@ -21,6 +21,9 @@ use crate::support::node::{House, Node};
 
 mod drain;
 mod embedded;
+mod failovers;
+mod losses;
+mod restores;
 mod services;
 
 /// One fault at a time.

@@ -3,24 +3,39 @@
 use std::time::Duration;
 
 use super::{Evidence, IN_FLIGHT_MIN, size, sum, talking, turn};
-use crate::support::load::{Load, Size};
+use crate::support::load::{Load, Size, of};
 use crate::support::node::{House, Node};
 use crate::support::process::{Signal, wait_for};
 use crate::support::services::{Service, Services};
 
 const RETRIES: &str = "qunliu_consumer_retries_total";
+const OLDEST: &str = "qunliu_consumer_oldest_event_timestamp_seconds";
 
 /// Three nodes on stores of their own.
-struct Cluster {
-    nodes: Vec<Node>,
-    house: House,
-    services: Services,
+pub(super) struct Cluster {
+    pub(super) nodes: Vec<Node>,
+    pub(super) house: House,
+    pub(super) services: Services,
 }
 
 impl Cluster {
-    async fn start() -> Option<Self> {
+    pub(super) async fn start() -> Option<Self> {
         let services = Services::start()?;
-        let house = House::new(services.environment());
+        let environment = services.environment();
+        Self::on(services, environment).await
+    }
+
+    /// With the Redis at this address instead of that of the services.
+    pub(super) async fn on_redis(services: Services, url: String) -> Option<Self> {
+        let mut environment = services.environment();
+        environment.retain(|(name, _)| name != "QUNLIU_STORES_REDIS");
+        environment.push(("QUNLIU_STORES_REDIS".to_owned(), url));
+        Self::on(services, environment).await
+    }
+
+    /// With this environment instead of that of the services.
+    async fn on(services: Services, environment: Vec<(String, String)>) -> Option<Self> {
+        let house = House::new(environment);
         let mut nodes = Vec::new();
         for name in ["one", "two", "three"] {
             nodes.push(house.start(name).await);
@@ -30,6 +45,25 @@ impl Cluster {
             house,
             services,
         })
+    }
+
+    /// Waits until operators see on every node that so many stores answer, and of all nodes
+    /// whether an event waits to be handled.
+    async fn shows(&self, ready: f64, oldest: impl Fn(f64) -> bool) {
+        wait_for(
+            "metrics tell which stores answer, and what waits",
+            async || {
+                let mut waiting = 0.0;
+                for node in &self.nodes {
+                    if node.metric("qunliu_store_ready").await != ready {
+                        return None;
+                    }
+                    waiting += node.metric(OLDEST).await;
+                }
+                oldest(waiting).then_some(())
+            },
+        )
+        .await;
     }
 }
 
@@ -108,6 +142,8 @@ async fn a_mongodb_that_hangs_loses_and_doubles_nothing() {
     // The length of the fault, not a wait for anything.
     tokio::time::sleep(Duration::from_secs(10)).await;
     let in_flight = load.unsettled(IN_FLIGHT_MIN).await;
+    assert_eq!(cluster.nodes[0].missing().await, ["messages"]);
+    cluster.shows(2.0, |oldest| oldest > 0.0).await;
     cluster.services.resume(Service::MongoDb);
     let counts = load.passed().await;
     let taken_again = sum(&cluster.nodes, RETRIES).await;
@@ -117,6 +153,39 @@ async fn a_mongodb_that_hangs_loses_and_doubles_nothing() {
         taken_again,
     }
     .tell(&counts);
+    assert!(cluster.nodes[0].missing().await.is_empty());
+    cluster.shows(3.0, |oldest| oldest == 0.0).await;
+}
+
+/// Nobody's session can be seen to go on while PostgreSQL hangs: sends are put off, pushes wait,
+/// and no socket is closed for it.
+#[tokio::test]
+async fn a_postgresql_that_hangs_loses_nothing_and_closes_no_socket() {
+    let _turn = turn().await;
+    let Some(cluster) = Cluster::start().await else {
+        return;
+    };
+    let mut load = talking(&cluster.house, &cluster.nodes, &size()).await;
+    let closed = sum(&cluster.nodes, "qunliu_sockets_closed_total").await;
+    cluster.services.pause(Service::Postgres);
+    // The length of the fault, not a wait for anything.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let in_flight = load.unanswered(IN_FLIGHT_MIN).await;
+    assert_eq!(cluster.nodes[0].missing().await, ["directory"]);
+    cluster.services.resume(Service::Postgres);
+    let counts = load.passed().await;
+    let taken_again = sum(&cluster.nodes, RETRIES).await;
+    Evidence {
+        fault: "PostgreSQL hangs for 6 s",
+        in_flight,
+        taken_again,
+    }
+    .tell(&counts);
+    assert_eq!(of(&counts, "reconnects"), 0);
+    assert_eq!(
+        sum(&cluster.nodes, "qunliu_sockets_closed_total").await,
+        closed
+    );
 }
 
 #[tokio::test]

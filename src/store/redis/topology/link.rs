@@ -4,26 +4,55 @@
 //! waited for a connection or because too many were on their way. A call is never sent twice.
 //! While Redis cannot be reached, calls fail at once between attempts instead of queueing up.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::unconstrained;
+use tokio::time::Instant;
 
-use super::dial::{Backoff, Dial};
-use super::fault::breaks_connection;
+use super::dial::Dial;
+use crate::store::redis::backoff::Backoff;
+use crate::store::redis::fault::{breaks_connection, is_demoted};
 
 /// Calls on their way at a time. The driver's own queue is longer, so that it is never full: its
 /// waiters are woken in order but do not run in order.
 const IN_FLIGHT: usize = 4_096;
-pub(super) const DRIVER_QUEUE: usize = 2 * IN_FLIGHT;
+pub(crate) const DRIVER_QUEUE: usize = 2 * IN_FLIGHT;
+
+/// A caller that gave up after so long without an answer leaves a connection that may be half
+/// open: nobody else may be waiting for it to time out.
+const SUSPICIOUS: Duration = Duration::from_millis(500);
 
 /// A connection that mends itself.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     dial: Dial,
     in_flight: Semaphore,
     state: Mutex<State>,
+    /// The newest connection that left a caller without an answer.
+    suspect: AtomicU64,
+}
+
+/// A call on its way over a connection; dropped without an answer it may make that suspect.
+struct Call<'a> {
+    link: &'a Link,
+    generation: u64,
+    began: Instant,
+    is_answered: bool,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered && self.began.elapsed() >= SUSPICIOUS {
+            self.link
+                .suspect
+                .fetch_max(self.generation, Ordering::Relaxed);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -37,45 +66,50 @@ struct State {
 
 impl Link {
     /// A link that connects at its first call.
-    pub(super) fn new(dial: Dial) -> Self {
+    pub(crate) fn new(dial: Dial) -> Self {
         Self {
             dial,
             in_flight: Semaphore::new(IN_FLIGHT),
             state: Mutex::default(),
+            suspect: AtomicU64::new(0),
         }
     }
 
     /// Sends a command and waits for its answer.
-    pub(super) async fn command(&self, command: &Cmd) -> RedisResult<Value> {
-        self.send(|mut connection| {
-            Box::pin(async move {
-                connection
-                    .send_packed_command(command)
-                    .await?
-                    .extract_error()
-            })
-        })
-        .await
+    pub(crate) async fn command(&self, command: &Cmd) -> RedisResult<Value> {
+        let answer = self
+            .send(
+                |mut connection| {
+                    Box::pin(async move { connection.send_packed_command(command).await })
+                },
+                std::slice::from_ref,
+            )
+            .await?;
+        answer.extract_error()
     }
 
     /// Sends commands in one write; answers in their order, errors of single ones included.
-    pub(super) async fn commands(&self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
+    pub(crate) async fn commands(&self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        self.send(|mut connection| {
-            Box::pin(async move {
-                connection
-                    .send_packed_commands(commands, 0, commands.len())
-                    .await
-            })
-        })
+        self.send(
+            |mut connection| {
+                Box::pin(async move {
+                    connection
+                        .send_packed_commands(commands, 0, commands.len())
+                        .await
+                })
+            },
+            Vec::as_slice,
+        )
         .await
     }
 
     async fn send<'a, T>(
         &self,
         request: impl FnOnce(MultiplexedConnection) -> BoxFuture<'a, RedisResult<T>>,
+        values: impl FnOnce(&T) -> &[Value],
     ) -> RedisResult<T> {
         // The lock is fair. The first poll, which queues the request at the connection, happens
         // under it, and without the scheduler's budget, which could put it off.
@@ -85,22 +119,32 @@ impl Link {
         let generation = state.generation;
         let first = futures::poll!(unconstrained(&mut request));
         drop(state);
+        let mut call = Call {
+            link: self,
+            generation,
+            began: Instant::now(),
+            is_answered: false,
+        };
         let answer = match first {
             std::task::Poll::Ready(answer) => answer,
             std::task::Poll::Pending => request.await,
         };
+        call.is_answered = true;
         // Whoever holds the lock may be waiting for a slot.
         drop(slot);
-        if let Err(error) = &answer
-            && breaks_connection(error)
-        {
+        let is_over = match &answer {
+            Ok(answer) => values(answer).iter().any(is_demoted),
+            Err(error) => breaks_connection(error),
+        };
+        if is_over {
             self.give_up(generation).await;
         }
         answer
     }
 
     async fn connection(&self, state: &mut State) -> RedisResult<MultiplexedConnection> {
-        if let Some(connection) = &state.connection {
+        let is_suspect = state.generation <= self.suspect.load(Ordering::Relaxed);
+        if let Some(connection) = state.connection.as_ref().filter(|_| !is_suspect) {
             return Ok(connection.clone());
         }
         if let Some(error) = state

@@ -1,57 +1,8 @@
-//! Makes connections: RESP3, with explicit time-outs (the driver's own is 500 ms).
+//! When to try again.
 
 use std::time::Duration;
 
-use redis::aio::{AsyncPushSender, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, RedisResult};
 use tokio::time::Instant;
-
-use super::link::DRIVER_QUEUE;
-use super::options::Options;
-
-/// Where to connect, and how long to wait.
-#[derive(Debug, Clone)]
-pub(super) struct Dial {
-    client: Client,
-    config: AsyncConnectionConfig,
-}
-
-impl Dial {
-    /// A dial for `url`, as in `redis://:password@host:6379/0`.
-    pub(super) fn new(url: &str, options: &Options) -> RedisResult<Self> {
-        let info = url.into_connection_info()?;
-        let settings = info
-            .redis_settings()
-            .clone()
-            .set_protocol(ProtocolVersion::RESP3);
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(options.connect_timeout()))
-            .set_response_timeout(Some(options.response_timeout()))
-            .set_pipeline_buffer_size(DRIVER_QUEUE);
-        Ok(Self {
-            client: Client::open(info.set_redis_settings(settings))?,
-            config,
-        })
-    }
-
-    /// A new connection.
-    pub(super) async fn connect(&self) -> RedisResult<MultiplexedConnection> {
-        self.client
-            .get_multiplexed_async_connection_with_config(&self.config)
-            .await
-    }
-
-    /// A new connection whose pushes go to `ear`, its end included.
-    pub(super) async fn connect_with(
-        &self,
-        ear: impl AsyncPushSender,
-    ) -> RedisResult<MultiplexedConnection> {
-        let config = self.config.clone().set_push_sender(ear);
-        self.client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-    }
-}
 
 /// The pause after the first failure.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -60,7 +11,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// When to try again: pauses double up to a bound, each shortened by chance so that processes
 /// that failed together do not come back together.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Backoff {
     failures: u32,
     until: Option<Instant>,
@@ -85,6 +36,11 @@ impl Backoff {
     /// Whether it is too early to try.
     pub(super) fn is_pausing(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// When it is time to try: now, or after a pause.
+    pub(super) fn over_at(&self) -> Instant {
+        self.until.unwrap_or_else(Instant::now)
     }
 
     /// Waits until it is time to try.

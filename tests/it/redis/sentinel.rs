@@ -1,0 +1,44 @@
+//! Who the master is, is asked of sentinels; what they call one must be one.
+
+use std::error::Error as _;
+
+use qunliu::store::log::Outcome;
+
+use crate::support::logs::{new_group, text, user};
+use crate::support::redis::{Process, RedisServer, eventually};
+use crate::support::sentinels::Sentinels;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_promoted_replica_is_found_and_is_another_history() {
+    let Some(mut old) = RedisServer::start().await else {
+        return;
+    };
+    let new = RedisServer::start().await.unwrap();
+    new.follow(&old).await;
+    let sentinels = Sentinels::over(&old, 1).await;
+    let process = Process::at(&sentinels.url()).await;
+    let group = new_group(&process.stores.log).await;
+    group.say(user(), "1").await;
+
+    old.kill();
+    sentinels.promoted(new.port()).await;
+    let said = text(user(), "2");
+    let outcome = eventually(|| group.log.append(group.request(&said))).await;
+    assert!(matches!(outcome, Outcome::OtherHistory(_)), "{outcome:?}");
+    let history = eventually(|| group.log.history(group.id.partition())).await;
+    assert_ne!(history, group.history);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_sentinels_call_master_is_not_used() {
+    let Some(master) = RedisServer::start().await else {
+        return;
+    };
+    let replica = RedisServer::start().await.unwrap();
+    let sentinels = Sentinels::over(&replica, 0).await;
+    replica.follow(&master).await;
+    let refused = Process::try_at(&sentinels.url()).await.err().unwrap();
+    assert!(refused.is_transient(), "{refused:?}");
+    let cause = refused.source().unwrap().to_string();
+    assert!(cause.contains("is none yet"), "{cause}");
+}

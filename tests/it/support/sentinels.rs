@@ -1,0 +1,100 @@
+//! Real sentinels that the tests start themselves, over servers of theirs.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use redis::cmd;
+
+use super::process::wait_for;
+use super::redis::{RedisServer, USER_AND_PASSWORD, free_port};
+
+/// How the sentinels call the master.
+const NAME: &str = "chat";
+
+/// Three sentinels of one master, of which two must agree. They are killed when this is dropped.
+pub(crate) struct Sentinels {
+    dir: PathBuf,
+    running: Vec<(u16, Child)>,
+}
+
+impl Sentinels {
+    /// Over a server and its replicas; waits until they know each other and `replicas` of these.
+    pub(crate) async fn over(server: &RedisServer, replicas: usize) -> Self {
+        let dir = PathBuf::from(format!("/var/tmp/qunliu-sentinels-{}", free_port()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let start = |_| {
+            let port = free_port();
+            (port, sentinel(&dir, port, server.port()))
+        };
+        let running = (0..3).map(start).collect();
+        let sentinels = Self { dir, running };
+        wait_for("sentinels know each other", async || {
+            for (port, _) in &sentinels.running {
+                let known = state(*port).await?;
+                let is_whole = known["num-other-sentinels"] == "2"
+                    && known["num-slaves"] == replicas.to_string();
+                is_whole.then_some(())?;
+            }
+            Some(())
+        })
+        .await;
+        sentinels
+    }
+
+    /// The address of whichever server they call the master.
+    pub(crate) fn url(&self) -> String {
+        let hosts = self
+            .running
+            .iter()
+            .map(|(port, _)| format!("127.0.0.1:{port}"));
+        let hosts = hosts.collect::<Vec<_>>().join(",");
+        format!("redis+sentinel://{USER_AND_PASSWORD}@{hosts}/{NAME}")
+    }
+
+    /// Waits until all of them call the server on this port the master.
+    pub(crate) async fn promoted(&self, master: u16) {
+        wait_for("sentinels agree on another master", async || {
+            for (port, _) in &self.running {
+                (state(*port).await?["port"] == master.to_string()).then_some(())?;
+            }
+            Some(())
+        })
+        .await;
+    }
+}
+
+impl Drop for Sentinels {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.running {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let _removed = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Starts one on a file of its own, which it rewrites.
+fn sentinel(dir: &std::path::Path, port: u16, master: u16) -> Child {
+    let file = dir.join(format!("{port}.conf"));
+    let settings = format!(
+        "port {port}\nbind 127.0.0.1\ndir {}\n\
+         sentinel monitor {NAME} 127.0.0.1 {master} 2\n\
+         sentinel down-after-milliseconds {NAME} 1500\n\
+         sentinel failover-timeout {NAME} 6000\n",
+        dir.display()
+    );
+    std::fs::write(&file, settings).unwrap();
+    let mut command = Command::new("redis-server");
+    command.arg(&file).arg("--sentinel").stdout(Stdio::null());
+    command.spawn().unwrap()
+}
+
+/// What the sentinel on this port says of the master.
+async fn state(port: u16) -> Option<HashMap<String, String>> {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+    let mut ask = cmd("SENTINEL");
+    let ask = ask.arg("MASTER").arg(NAME);
+    ask.query_async(&mut connection).await.ok()
+}
