@@ -21,7 +21,7 @@ lint: ## format, clippy, documentation, licences: every warning is an error
 test: ## everything, as CI does: installs and starts the real services itself
 	scripts/test
 
-bench: ## measure the memory of idle sockets, and the CPU of a delivery beside idle groups
+bench: ## measure: memory of idle sockets, CPU of a delivery beside a floor and beside idle groups
 	scripts/bench
 
 chaos: ## break things under load and check that every guarantee held

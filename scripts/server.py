@@ -13,7 +13,7 @@ import typing
 import fetch
 
 # What the server prints when it takes calls.
-LISTENING = re.compile(r"listening (?P<url>http://\S+) admin (?P<admin>http://\S+)")
+LISTENING = re.compile(r"listening (?P<url>https?://\S+) admin (?P<admin>http://\S+)")
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
 
