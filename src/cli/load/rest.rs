@@ -372,6 +372,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::lifecycle::Tasks;
     use crate::model::causes::full_text;
 
     #[test]
@@ -395,10 +396,10 @@ mod tests {
     }
 
     /// A server that hangs up on the first `broken` calls, and answers the next.
-    async fn hangs_up(broken: usize) -> String {
+    async fn hangs_up(tasks: &Tasks, broken: usize) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             for call in 0..=broken {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut head = [0; 1024];
@@ -418,14 +419,16 @@ mod tests {
     #[tokio::test]
     async fn a_question_whose_connection_breaks_is_asked_again() {
         let nobody = dial::trust(None).unwrap();
-        let node = Node::new(&hangs_up(2).await, &nobody).unwrap();
+        let tasks = Tasks::default();
+        let node = Node::new(&hangs_up(&tasks, 2).await, &nobody).unwrap();
         assert_eq!(node.unread("token").await.unwrap().unread, 7);
     }
 
     #[tokio::test]
     async fn a_change_whose_connection_breaks_is_not_and_says_why() {
         let nobody = dial::trust(None).unwrap();
-        let node = Node::new(&hangs_up(1).await, &nobody).unwrap();
+        let tasks = Tasks::default();
+        let node = Node::new(&hangs_up(&tasks, 1).await, &nobody).unwrap();
         let error = node.register("小王", "password", None).await.unwrap_err();
         let text = full_text(&error);
         assert!(text.starts_with("/v1/"), "{text}");
