@@ -60,6 +60,7 @@ impl Group {
             .unwrap();
         let id = GroupId::generate(AT);
         let history = stores.log.history(id.partition()).await.unwrap();
+        stores.log.prepare(id, &history, 1).await.unwrap();
         let row = Row::from((1, 1, 0));
         assert!(stores.epochs.add_row(id, None, row).await.unwrap());
         let opening = Open {

@@ -1,6 +1,7 @@
 //! `--idle N`: what an idle connection costs the server in memory. N sockets say hello and then
-//! only listen; the memory of the server's process is read before and after.
+//! only listen; the memory of the server's process is read when some are open and when all are.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,20 +64,20 @@ impl Memory {
     }
 }
 
-/// Opens `count` sockets, at most five for each account, and keeps them open and heard until
-/// `tasks` stop. Answers when all got their welcome.
+/// Opens the sockets of these numbers, at most five for each account, and keeps them open and heard
+/// until `tasks` stop. Answers when all got their welcome.
 ///
 /// # Errors
 /// A socket could not be opened.
 pub async fn open_sockets(
     nodes: &[Node],
     accounts: &[Account],
-    count: usize,
+    numbers: Range<usize>,
     tasks: &Tasks,
     tick: impl Fn(),
 ) -> Result<(), Impossible> {
     let (failures, mut failed) = mpsc::channel::<String>(1);
-    let opened = stream::iter(0..count).map(|index| {
+    let opened = stream::iter(numbers).map(|index| {
         let account = &accounts[index / SOCKETS_PER_USER % accounts.len()];
         let token = account.tokens.access_token.clone();
         let device = format!("idle-{}", index % SOCKETS_PER_USER);
@@ -162,18 +163,19 @@ async fn listen(mut socket: Socket, failures: mpsc::Sender<String>) {
         .unwrap_or_default();
 }
 
-/// The Markdown table of a memory run.
-pub fn table(count: usize, before: Memory, after: Memory) -> String {
+/// The Markdown table of a memory run: what so many sockets took, then so many more.
+pub fn table([few, many]: [usize; 2], [before, after]: [Memory; 2]) -> String {
     let mut text =
-        format!("| memory of the server | before | with {count} idle | per connection |\n");
+        format!("| memory of the server | with {few} idle | with {many} | per connection |\n");
     text.push_str("| --- | ---: | ---: | ---: |\n");
+    let more = u64::try_from(many.saturating_sub(few).max(1)).unwrap_or(u64::MAX);
     let rows = [
         ("resident", before.rss, after.rss),
         ("anonymous", before.anonymous, after.anonymous),
         ("private dirty", before.private_dirty, after.private_dirty),
     ];
     for (what, before, after) in rows {
-        let each = after.saturating_sub(before) / u64::try_from(count.max(1)).unwrap_or(u64::MAX);
+        let each = after.saturating_sub(before) / more;
         let (before, after) = (before / 1024, after / 1024);
         text.push_str(&format!(
             "| {what} | {before} KiB | {after} KiB | {each} B |\n"
@@ -192,7 +194,7 @@ mod tests {
         let memory = Memory::parse(text);
         assert_eq!(memory.rss, 2 << 20);
         assert_eq!(memory.private_dirty, 512 << 10);
-        let table = table(1024, Memory::default(), memory);
+        let table = table([512, 1536], [Memory::default(), memory]);
         assert!(
             table.contains("| anonymous | 0 KiB | 1024 KiB | 1024 B |"),
             "{table}"
