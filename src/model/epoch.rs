@@ -19,6 +19,34 @@ pub struct Row {
     pub count: u64,
 }
 
+/// Neighbouring positions of one epoch, both ends included; never none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The epoch of all of them.
+    pub epoch: Epoch,
+    /// The first seq.
+    pub first: Seq,
+    /// The last seq.
+    pub last: Seq,
+}
+
+impl Span {
+    /// How many positions it has.
+    pub const fn count(&self) -> u64 {
+        self.last - self.first + 1
+    }
+
+    /// Its positions in spans of `most` at most, ascending.
+    pub fn chunks(self, most: u64) -> impl Iterator<Item = Self> {
+        let firsts = (self.first..=self.last).step_by(usize::try_from(most).unwrap_or(usize::MAX));
+        firsts.map(move |first| Self {
+            first,
+            last: self.last.min(first.saturating_add(most - 1)),
+            ..self
+        })
+    }
+}
+
 impl From<(Epoch, Seq, u64)> for Row {
     fn from((epoch, start, count): (Epoch, Seq, u64)) -> Self {
         Self {
@@ -121,6 +149,20 @@ impl EpochTable {
         began.last().map(|row| Position::new(row.epoch, seq))
     }
 
+    /// The valid positions of the seqs from `first` to `last`, as ranges of one epoch each, ascending.
+    pub fn spans(&self, first: Seq, last: Seq) -> impl Iterator<Item = Span> + '_ {
+        self.rows().filter_map(move |row| {
+            let next = self.above(row.epoch).map(|row| row.start).min();
+            let end = next.map_or(last, |next| last.min(next.saturating_sub(1)));
+            let (epoch, first) = (row.epoch, first.max(row.start));
+            (first <= end).then_some(Span {
+                epoch,
+                first,
+                last: end,
+            })
+        })
+    }
+
     /// Messages counted before the event after `held`, when the table alone can say it: the
     /// `count` of the row that cut `held` off (epochs.md rule 8).
     pub fn count_at_cut(&self, held: Position) -> Option<(Seq, u64)> {
@@ -190,6 +232,24 @@ mod tests {
             assert!(table.is_valid(pos));
         }
         assert_eq!(table.at(0), None);
+    }
+
+    #[test]
+    fn spans_hold_the_valid_positions_and_no_other() {
+        let table = table();
+        for (first, last) in [(1, 12), (3, 7), (8, 8), (7, 9), (0, 6)] {
+            let spans: Vec<_> = table.spans(first, last).collect();
+            let small: Vec<_> = spans.iter().flat_map(|span| span.chunks(2)).collect();
+            assert!(small.iter().all(|span| span.count() <= 2));
+            for spans in [spans, small] {
+                let held = spans.iter().flat_map(|span| {
+                    (span.first..=span.last).map(|seq| Position::new(span.epoch, seq))
+                });
+                let valid = (first.max(1)..=last).filter_map(|seq| table.at(seq));
+                assert!(held.eq(valid), "{first} to {last}: {spans:?}");
+            }
+        }
+        assert_eq!(table.spans(5, 4).count(), 0);
     }
 
     #[test]

@@ -230,7 +230,7 @@ impl Mender {
             next: row.start,
             count: row.count,
             at: before.map(|entry| entry.at).unwrap_or_default(),
-            own: own_totals(&self.history, group, &mut table, bound).await?,
+            own: own_totals(&self.history, group, &mut table, row.start - 1, bound).await?,
             lost: 0,
         };
         let mut from = before.map(|entry| entry.pos).unwrap_or_default();

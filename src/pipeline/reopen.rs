@@ -304,7 +304,8 @@ impl Reopener {
         let own = match goes_on {
             true => None,
             false => {
-                let own = own_totals(&self.history, group, &mut with_row, bound).await?;
+                let own =
+                    own_totals(&self.history, group, &mut with_row, stored.seq, bound).await?;
                 Some(own.into_iter().collect())
             }
         };

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 
 use crate::model::epoch::EpochTable;
 use crate::model::id::{GroupId, UserId};
-use crate::model::position::Position;
+use crate::model::position::{Position, Seq};
 use crate::store::Result;
 use crate::store::history::History;
 
 /// Events read at a time.
 const STEP: usize = 256;
 
-/// The own total of everyone who sent below `bound`.
+/// The own total of everyone who sent below `bound`. Up to the seq `stored` the message store holds
+/// every valid event and counts them itself.
 ///
 /// # Errors
 /// A store does not answer.
@@ -19,10 +20,11 @@ pub(super) async fn own_totals(
     history: &History,
     group: GroupId,
     table: &mut EpochTable,
+    stored: Seq,
     bound: Position,
 ) -> Result<HashMap<UserId, u64>> {
-    let mut totals = HashMap::new();
-    let mut from = Position::START;
+    let mut totals = history.stored_totals(group, table, stored).await?;
+    let mut from = table.at(stored).unwrap_or_default();
     while from.seq + 1 < bound.seq {
         let step = history.after(group, table, from, Some(bound), STEP).await?;
         let Some(last) = step.last() else { break };

@@ -4,15 +4,16 @@
 //! The answer never holds a hole: where the live log was trimmed the store fills in, and where
 //! neither has the next event yet the answer ends before it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Result;
 use super::epochs::Epochs;
 use super::log::{Head, Log};
 use super::messages::Messages;
-use crate::model::epoch::EpochTable;
+use crate::model::epoch::{EpochTable, Span};
 use crate::model::event::Entry;
-use crate::model::id::GroupId;
+use crate::model::id::{GroupId, UserId};
 use crate::model::position::{Position, Seq};
 
 /// Reads the valid events of groups.
@@ -25,6 +26,9 @@ pub struct History {
 
 /// How many entries one step reads from a store at most.
 const STEP: usize = 256;
+
+/// How many events a store sums up at once: a few tenths of a second of its work.
+const SUMS_MAX: u64 = 50_000;
 
 impl History {
     /// A reader over these stores.
@@ -207,6 +211,24 @@ impl History {
         Ok(found.filter(|entry| entry.pos == pos && table.is_valid(pos)))
     }
 
+    /// The own total of everyone whose counted events are stored at valid positions up to the seq
+    /// `upto`, counted by the store itself.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn stored_totals(
+        &self,
+        group: GroupId,
+        table: &EpochTable,
+        upto: Seq,
+    ) -> Result<HashMap<UserId, u64>> {
+        let mut totals = HashMap::new();
+        for span in chunks(table, 1, upto) {
+            totals.extend(self.messages.sums(group, span).await?.own);
+        }
+        Ok(totals)
+    }
+
     /// The highest position up to which the store holds every valid event, looking from `floor`,
     /// which is known to be one (epochs.md rules 4b and 5).
     ///
@@ -222,18 +244,48 @@ impl History {
         let mut from = floor;
         loop {
             let step = self.messages.positions(group, from, STEP * 4).await?;
-            let Some(last) = step.last().copied() else {
-                return Ok(reached);
-            };
+            let is_last = step.len() < STEP * 4;
+            let last = step.last().copied().unwrap_or(from);
             for pos in step.into_iter().filter(|pos| table.is_valid(*pos)) {
                 if pos.seq > reached.seq + 1 {
                     return Ok(reached);
                 }
                 reached = reached.max(pos);
             }
-            from = last;
+            if is_last {
+                return Ok(reached);
+            }
+            if from == floor {
+                reached = self.pass_dense(group, table, reached).await?;
+            }
+            from = last.max(reached);
         }
     }
+
+    /// How far the events above `reached` are known to be dense from how many they are; `reached`
+    /// itself if they are not.
+    async fn pass_dense(
+        &self,
+        group: GroupId,
+        table: &EpochTable,
+        mut reached: Position,
+    ) -> Result<Position> {
+        let newest = self.messages.range_back(group, None, 1).await?;
+        let newest = newest.first().map_or(0, |entry| entry.pos.seq);
+        for span in chunks(table, reached.seq + 1, newest) {
+            if self.messages.sums(group, span).await?.events < span.count() {
+                break;
+            }
+            reached = Position::new(span.epoch, span.last);
+        }
+        Ok(reached)
+    }
+}
+
+/// The valid positions of some seqs, in spans that a store can sum up at once.
+fn chunks(table: &EpochTable, first: Seq, last: Seq) -> impl Iterator<Item = Span> + '_ {
+    let spans = table.spans(first, last);
+    spans.flat_map(|span| span.chunks(SUMS_MAX))
 }
 
 /// Valid entries collected upwards without a hole.

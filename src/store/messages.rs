@@ -11,6 +11,7 @@ use async_trait::async_trait;
 
 use super::Result;
 use super::log::SendKey;
+use crate::model::epoch::Span;
 use crate::model::event::Entry;
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
@@ -23,6 +24,30 @@ pub enum Inserted {
     /// Another entry stands at its position: of another sender, `client_id` or digest. The
     /// digest alone would take two people's "ok" for one.
     Different,
+}
+
+/// What many events come to, counted where they are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sums {
+    /// How many events there are, of every kind.
+    pub events: u64,
+    /// The highest `sender_count` of everyone who sent one that is counted, in no order.
+    pub own: Vec<(UserId, u64)>,
+}
+
+/// From what each sender has: how many events, and the highest `sender_count` of those that are
+/// counted, 0 if none is.
+impl FromIterator<(UserId, u64, u64)> for Sums {
+    fn from_iter<I: IntoIterator<Item = (UserId, u64, u64)>>(senders: I) -> Self {
+        let mut sums = Self::default();
+        for (sender, events, own) in senders {
+            sums.events += events;
+            if own > 0 {
+                sums.own.push((sender, own));
+            }
+        }
+        sums
+    }
 }
 
 /// The durable store of events.
@@ -102,4 +127,11 @@ pub trait Messages: Send + Sync {
         after: Position,
         upto: Position,
     ) -> Result<Vec<(Position, u64)>>;
+
+    /// What the events at the positions of `span` come to. The store reads them all: ask for a
+    /// bounded span.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn sums(&self, group: GroupId, span: Span) -> Result<Sums>;
 }

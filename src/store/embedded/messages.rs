@@ -17,12 +17,13 @@ use super::rows::{
 use super::writer::{Write, Writer};
 use crate::model::client_id::ClientId;
 use crate::model::digest::Digest;
+use crate::model::epoch::Span;
 use crate::model::event::{Entry, Kind};
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::store::Result;
 use crate::store::log::SendKey;
-use crate::store::messages::{Inserted, Messages};
+use crate::store::messages::{Inserted, Messages, Sums};
 
 /// Every event of every group.
 pub struct EmbeddedMessages {
@@ -164,6 +165,30 @@ impl Messages for EmbeddedMessages {
             ))
         };
         rows.iter().map(pair).collect()
+    }
+
+    async fn sums(&self, group: GroupId, span: Span) -> Result<Sums> {
+        let rows = sqlx::query(
+            "SELECT sender_id, COUNT(*) AS events,
+                 MAX(CASE WHEN kind = 1 THEN sender_count ELSE 0 END) AS own
+             FROM events WHERE group_id = ?1 AND epoch = ?2 AND seq BETWEEN ?3 AND ?4
+             GROUP BY sender_id",
+        )
+        .bind(group.as_bytes().as_slice())
+        .bind(int(span.epoch))
+        .bind(int(span.first))
+        .bind(int(span.last))
+        .fetch_all(self.database.reader())
+        .await
+        .map_err(store_error)?;
+        let sender = |row| {
+            Ok((
+                get_user(row, "sender_id")?,
+                get_u64(row, "events")?,
+                get_u64(row, "own")?,
+            ))
+        };
+        rows.iter().map(sender).collect()
     }
 }
 

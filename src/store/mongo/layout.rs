@@ -114,6 +114,13 @@ pub(super) fn event_own(document: &RawDocument) -> Result<(Position, u64)> {
     Ok((event_position(document)?, own))
 }
 
+/// A sender, how many events are theirs, and their own total; 0 if none of these is counted.
+pub(super) fn sender_sums(document: &RawDocument) -> Result<(UserId, u64, u64)> {
+    let reader = Reader::new(document, EVENTS);
+    let sender = reader.parsed("_id", UserId::from_slice)?;
+    Ok((sender, reader.number("n")?, reader.number("o")?))
+}
+
 fn kind(document: &RawDocument) -> Result<Kind> {
     let code = document.get_i32("k").ok();
     let code = code.and_then(|code| u8::try_from(code).ok());

@@ -10,12 +10,13 @@ use super::failure::corrupt;
 use super::insert;
 use super::key;
 use super::layout::{self, EVENTS};
+use crate::model::epoch::Span;
 use crate::model::event::{Entry, Kind};
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::store::Result;
 use crate::store::log::SendKey;
-use crate::store::messages::{Inserted, Messages};
+use crate::store::messages::{Inserted, Messages, Sums};
 
 /// How many groups one query for last messages walks down.
 const LAST_UNION_MAX: usize = 50;
@@ -187,5 +188,16 @@ impl Messages for MongoMessages {
             ..Query::all(filter)
         };
         self.db.find(EVENTS, query, layout::event_own).await
+    }
+
+    async fn sums(&self, group: GroupId, span: Span) -> Result<Sums> {
+        let at = |seq| key::event(group, Position::new(span.epoch, seq));
+        let own = doc! { "$cond": [{ "$in": ["$k", layout::counted_kinds()] }, "$o", 0_i64] };
+        let stages = vec![
+            doc! { "$match": { "_id": { "$gte": at(span.first), "$lte": at(span.last) } } },
+            doc! { "$group": { "_id": "$s", "n": { "$sum": 1_i64 }, "o": { "$max": own } } },
+        ];
+        let senders = self.db.aggregate(EVENTS, stages, layout::sender_sums);
+        Ok(senders.await?.into_iter().collect())
     }
 }

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use qunliu::lifecycle::Stopped;
+use qunliu::model::client_id::ClientId;
 use qunliu::model::id::GroupId;
-use qunliu::model::position::Position;
+use qunliu::model::position::{Position, Seq};
 use qunliu::store::epochs::Fence;
+use qunliu::store::log::Receipt;
 use tokio::time::timeout;
 
 use super::Node;
 use crate::support::logs::{DEADLINE, text, user};
-use crate::support::sample::group;
+use crate::support::redis::RedisServer;
+use crate::support::sample::{at, entry, group, text as content};
 
 #[tokio::test]
 async fn an_opening_goes_on_when_its_caller_goes_away() {
@@ -149,4 +152,40 @@ async fn an_opening_keeps_what_the_log_holds_and_the_store_does_not_yet() {
     assert_eq!((receipt.pos, receipt.count), (Position::new(2, 4), 4));
     let table = node.history.table(group).await.unwrap();
     assert!(table.is_valid(Position::new(1, 3)), "nothing was lost");
+}
+
+/// A group of two who took turns up to seq 2600, all stored but `hole`; everything else is lost. The
+/// next message of the one with even seqs, with its own total.
+async fn said_after_a_loss(node: &Node, server: &RedisServer, hole: Seq) -> (Receipt, Option<u64>) {
+    let (group, odd, even) = (group(), user(), user());
+    node.append(group, text(odd, "在吗")).await;
+    let seqs = (1..=2600).filter(|seq| *seq != hole);
+    let entries = seqs.map(|seq| {
+        let sender = if seq % 2 == 0 { even } else { odd };
+        (
+            group,
+            entry(at(1, seq), sender, ClientId::random(), content("在吗")),
+        )
+    });
+    let entries: Vec<_> = entries.collect();
+    node.stores.messages.insert(&entries).await.unwrap();
+    node.raise(group).await;
+    let mut raw = server.raw().await;
+    redis::cmd("FLUSHALL").exec_async(&mut raw).await.unwrap();
+    let receipt = node.append(group, text(even, "还在吗")).await;
+    let heads = node.log.log.heads(&[group], Some(even)).await.unwrap();
+    (receipt, heads[0].unwrap().1)
+}
+
+#[tokio::test]
+async fn a_long_log_goes_on_behind_all_that_is_stored_or_before_its_first_hole() {
+    let Some((node, (_process, server))) = Node::on_redis().await else {
+        return;
+    };
+    // The entries' own totals are their seqs.
+    for (hole, next, own) in [(0, 2601, 2601), (2500, 2500, 2499), (1024, 1024, 1023)] {
+        let (receipt, told) = said_after_a_loss(&node, &server, hole).await;
+        assert_eq!(receipt.pos.seq, next, "with a hole at {hole}");
+        assert_eq!(told, Some(own), "with a hole at {hole}");
+    }
 }

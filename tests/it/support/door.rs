@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use qunliu::model::epoch::{EpochTable, Row};
+use qunliu::model::epoch::{EpochTable, Row, Span};
 use qunliu::model::event::Entry;
 use qunliu::model::id::{GroupId, Partition, UserId};
 use qunliu::model::position::{Epoch, Position};
 use qunliu::store::epochs::{Epochs, Fence, Stamp, Stamped};
 use qunliu::store::log::SendKey;
 use qunliu::store::log::{Append, Head, HistoryId, Log, Open, Opened, Outcome, Prepared, Tail};
-use qunliu::store::messages::{Inserted, Messages};
+use qunliu::store::messages::{Inserted, Messages, Sums};
 use qunliu::store::witness::{Told, Witness};
 use qunliu::store::{Result, StoreError};
 use tokio::sync::watch;
@@ -272,5 +272,9 @@ impl Messages for MessagesBehindDoor {
         let sent = sent.await;
         self.sent.pass().await?;
         sent
+    }
+
+    async fn sums(&self, group: GroupId, span: Span) -> Result<Sums> {
+        self.messages.sums(group, span).await
     }
 }
