@@ -18,10 +18,6 @@ use crate::telemetry::{Metrics, show_zero};
 /// Events of one batch at most: what the message store takes well in one insert.
 const BATCH_MAX: usize = 1000;
 
-/// From the beginning of one batch to that of the next: what comes meanwhile shares the next one's
-/// round trips. The first event after a pause waits for nothing.
-const PERIOD: Duration = Duration::from_millis(20);
-
 /// Tries of an event on its own before it is buried.
 const TRIES_MAX: u32 = 5;
 
@@ -58,7 +54,7 @@ impl Runner {
         let mut pause = PAUSE;
         self.note_oldest(None);
         while let Some(taken) = stop.run_until_cancelled(self.take()).await {
-            let next = Instant::now() + PERIOD;
+            let next = Instant::now() + self.handler.period();
             let done = match taken {
                 Ok(batch) => self.work(&batch).await,
                 Err(error) => Err(error),

@@ -2,6 +2,8 @@
 //! [`Consumer`], and a line in `server/parts.rs`; the runner gives
 //! it leases, retries, dead letters, metrics and draining.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::store::Result;
@@ -16,6 +18,10 @@ pub mod unread;
 pub trait Handler: Send + Sync {
     /// Which consumer this is.
     fn consumer(&self) -> Consumer;
+
+    /// From the beginning of one batch to that of the next: what comes meanwhile shares the next
+    /// one's round trips. The first event after a pause waits for nothing.
+    fn period(&self) -> Duration;
 
     /// Handles a batch, ordered within each group. The effect must be idempotent: after an error
     /// the whole batch comes again, alone or in parts.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -69,6 +70,9 @@ struct Known {
 
 type Batch = Vec<(GroupId, Entry)>;
 
+/// Short enough that `stored` follows `accepted` within a tenth of a second.
+const PERIOD: Duration = Duration::from_millis(40);
+
 impl Persist {
     /// A persister into these stores.
     pub fn new(stores: Stores, clock: Arc<dyn Clock>, metrics: Metrics, traces: Traces) -> Self {
@@ -105,41 +109,62 @@ impl Persist {
         }
         let groups: Vec<GroupId> = positions.keys().copied().collect();
         let fences = self.confirm(&groups).await?;
-        let tables = self.stores.epochs.tables(&groups).await?;
+        self.catch_up(&mut reached, &fences).await?;
         let mut marks = Vec::with_capacity(groups.len());
-        for ((group, pos), table) in reached.into_iter().zip(tables) {
+        for (group, known) in reached {
             let Some(epoch) = fences.get(&group.partition()).copied() else {
                 continue;
             };
-            if table.epoch() < epoch {
+            if known.table.epoch() < epoch {
                 // Nothing may be said before the group is open again; opening says it.
                 self.stores.reopener.reopen(group, epoch).await?;
-            } else if table.is_valid(pos) {
-                marks.push((group, Known { stored: pos, table }));
+            } else if known.table.is_valid(known.stored) {
+                marks.push((group, known));
             }
         }
         self.say(marks).await
     }
 
+    /// Reads the tables anew that may have a row more than is known. One that ends with the epoch of
+    /// its fence has none: rows are added at the end, and under a fence that was raised before.
+    async fn catch_up(
+        &self,
+        reached: &mut [(GroupId, Known)],
+        fences: &HashMap<Partition, Epoch>,
+    ) -> Result<()> {
+        let is_older = |(group, known): &&mut (GroupId, Known)| {
+            let epoch = fences.get(&group.partition());
+            epoch.is_some_and(|epoch| known.table.epoch() != *epoch)
+        };
+        let mut older: Vec<_> = reached.iter_mut().filter(is_older).collect();
+        if older.is_empty() {
+            return Ok(());
+        }
+        let groups: Vec<GroupId> = older.iter().map(|(group, _)| *group).collect();
+        let tables = self.stores.epochs.tables(&groups).await?;
+        for ((_, known), table) in older.iter_mut().zip(tables) {
+            known.table = table;
+        }
+        Ok(())
+    }
+
     /// The highest position up to which everything valid is stored. The usual batch continues
     /// right after the last watermark and needs no look at a store.
-    async fn contiguous(&self, group: GroupId, stored: &[Position]) -> Result<Position> {
+    async fn contiguous(&self, group: GroupId, stored: &[Position]) -> Result<Known> {
         let newest = stored.last().map_or(0, |pos| pos.epoch);
-        let Known {
-            stored: floor,
-            table,
-        } = self.known(group, newest).await?;
-        let mut reached = floor;
+        let mut known = self.known(group, newest).await?;
+        let (floor, table) = (known.stored, &known.table);
         for pos in stored
             .iter()
             .filter(|pos| table.is_valid(**pos) && pos.seq > floor.seq)
         {
-            if pos.seq != reached.seq + 1 {
-                return self.stores.history.contiguous(group, &table, floor).await;
+            if pos.seq != known.stored.seq + 1 {
+                known.stored = self.stores.history.contiguous(group, table, floor).await?;
+                break;
             }
-            reached = *pos;
+            known.stored = *pos;
         }
-        Ok(reached)
+        Ok(known)
     }
 
     /// A watermark that stands, with a table that knows `epoch`.
@@ -215,6 +240,10 @@ impl Persist {
 impl Handler for Persist {
     fn consumer(&self) -> Consumer {
         Consumer::Persist
+    }
+
+    fn period(&self) -> Duration {
+        PERIOD
     }
 
     async fn handle(&self, batch: &[Delivery]) -> Result<()> {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -17,6 +18,9 @@ use crate::store::consumers::{Consumer, Delivery};
 use crate::store::dead_letters::DeadLetters;
 use crate::store::unread::{DurableHead, Learnt, Mention, Unread};
 use crate::store::{Result, StoreError};
+
+/// Nobody waits for it: what is newer than the last batch is counted from the log.
+const PERIOD: Duration = Duration::from_millis(100);
 
 /// The consumer `unread`.
 pub struct UnreadTotals {
@@ -47,6 +51,10 @@ impl UnreadTotals {
 impl Handler for UnreadTotals {
     fn consumer(&self) -> Consumer {
         Consumer::Unread
+    }
+
+    fn period(&self) -> Duration {
+        PERIOD
     }
 
     async fn handle(&self, batch: &[Delivery]) -> Result<()> {

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use qunliu::model::position::Position;
@@ -35,6 +36,10 @@ struct Noted {
 impl Handler for Noting {
     fn consumer(&self) -> Consumer {
         Consumer::Unread
+    }
+
+    fn period(&self) -> Duration {
+        Duration::ZERO
     }
 
     async fn handle(&self, batch: &[Delivery]) -> Result<()> {
