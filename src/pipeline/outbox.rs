@@ -17,18 +17,22 @@ use crate::model::event::{Content, Draft, Fixed};
 use crate::model::id::Partition;
 use crate::model::position::{Epoch, Position};
 use crate::model::time::Time;
+use crate::model::trace::Trace;
 use crate::store::cards::Cards;
 use crate::store::directory::{Directory, OutboxRow};
 use crate::store::log::Receipt;
 use crate::store::signals::{Signal, Signals};
 use crate::telemetry::Metrics;
-use crate::traces::Traces;
+use crate::traces::{Kind, Traces};
 
 /// How often the sweeper looks.
 const SWEEP: Duration = Duration::from_secs(2);
 
 /// A row younger than this is still in the hands of the request that decided it.
 const GRACE_MS: i64 = 5_000;
+
+/// The name of a row's span.
+const SPAN: &str = "outbox row";
 
 /// Rows carried in one sweep.
 const SWEEP_ROWS: u32 = 200;
@@ -50,22 +54,23 @@ pub struct Outbox {
     pub clock: Arc<dyn Clock>,
     /// Counts what is due.
     pub metrics: Metrics,
-    /// A trace for each row.
+    /// A span for each row.
     pub traces: Traces,
 }
 
 impl Outbox {
-    /// Appends rows in their order and marks each; answers where they stand.
+    /// Appends rows in their order and marks each, as parts of the trace of who decided them if they
+    /// are still here; answers where they stand.
     ///
     /// # Errors
     /// The log or the directory does not answer. The change is decided all the same, and the
     /// sweeper will finish it.
-    pub async fn append(&self, rows: &[OutboxRow]) -> Result<Vec<Receipt>> {
+    pub async fn append(&self, rows: &[OutboxRow], decided: Option<Trace>) -> Result<Vec<Receipt>> {
         loop {
             let fences = self.fences_of(rows).await?;
             let mut receipts = Vec::with_capacity(rows.len());
             for row in rows {
-                receipts.push(self.append_one(row).await?);
+                receipts.push(self.append_one(row, decided).await?);
             }
             // Whoever raised a fence may have looked for events that died before these were
             // marked, and passed them over (epochs.md rule 4). Appending again is harmless.
@@ -85,9 +90,11 @@ impl Outbox {
         Ok(fences)
     }
 
-    /// In a trace of its own: whoever decided it may be gone.
-    async fn append_one(&self, row: &OutboxRow) -> Result<Receipt> {
-        let span = self.traces.entry("outbox row", None);
+    async fn append_one(&self, row: &OutboxRow, decided: Option<Trace>) -> Result<Receipt> {
+        let span = match decided {
+            Some(trace) => self.traces.child(SPAN, Kind::Internal, trace),
+            None => self.traces.entry(SPAN, None),
+        };
         let fixed = Fixed {
             client_id: row.id,
             sender: row.actor,
@@ -157,6 +164,6 @@ impl Outbox {
         if !rows.is_empty() {
             tracing::info!(rows = rows.len(), "finishing changes that a crash left");
         }
-        self.append(&rows).await.map(|_| ())
+        self.append(&rows, None).await.map(|_| ())
     }
 }

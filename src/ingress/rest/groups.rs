@@ -80,7 +80,7 @@ struct Change {
 }
 
 async fn found(app: App, call: Call, caller: Caller) -> Result<Response> {
-    let asker = call.asker(caller);
+    let (asker, trace) = (call.asker(caller), call.trace);
     app.limits.group(asker)?;
     let asked: NewGroup = call.json()?;
     if asked.members.len() > ADDED_MAX {
@@ -95,7 +95,7 @@ async fn found(app: App, call: Call, caller: Caller) -> Result<Response> {
         members: asked.members,
         merchant: asked.merchant,
     };
-    let founded = app.groups.found(caller, founding).await;
+    let founded = app.groups.found(caller, founding, trace).await;
     app.roster.wrote(caller.user);
     let group = founded?;
     let state = state(&app, app.access.permit(caller, group).await?).await?;
@@ -137,8 +137,10 @@ async fn read(app: App, call: Call, caller: Caller) -> Result<Response> {
 
 async fn change(app: App, call: Call, caller: Caller) -> Result<Response> {
     let permit: Permit<ChangeSettings> = app.access.permit(caller, call.id("group")?).await?;
+    let trace = call.trace;
     let asked: Change = call.json()?;
-    app.groups.rename(permit, &shown(&asked.name)?).await?;
+    let name = shown(&asked.name)?;
+    app.groups.rename(permit, &name, trace).await?;
     let permit = app.access.permit(caller, permit.group()).await?;
     Ok(reply::json(
         StatusCode::OK,

@@ -137,7 +137,7 @@ async fn list(app: App, call: Call, caller: Caller) -> Result<Response> {
 
 async fn add(app: App, call: Call, caller: Caller) -> Result<Response> {
     let permit: Permit<Invite> = app.access.permit(caller, call.id("group")?).await?;
-    let asker = call.asker(caller);
+    let (asker, trace) = (call.asker(caller), call.trace);
     let asked: Added = call.json()?;
     if !(1..=ADDED_MAX).contains(&asked.users.len()) {
         return Err(Error::field("users", format!("must name 1 to {ADDED_MAX}")));
@@ -149,7 +149,7 @@ async fn add(app: App, call: Call, caller: Caller) -> Result<Response> {
         .into_iter()
         .filter(|user| met.insert(*user))
         .collect();
-    let added = app.members.add(permit, &users, asked.role).await;
+    let added = app.members.add(permit, &users, asked.role, trace).await;
     app.roster.wrote(caller.user);
     let items = views(&app, caller, added?).await?;
     Ok(reply::json(StatusCode::CREATED, &Members { items }))
@@ -157,9 +157,9 @@ async fn add(app: App, call: Call, caller: Caller) -> Result<Response> {
 
 async fn appoint(app: App, call: Call, caller: Caller) -> Result<Response> {
     let permit: Permit<Appoint> = app.access.permit(caller, call.id("group")?).await?;
-    let user = call.id("user")?;
+    let (user, trace) = (call.id("user")?, call.trace);
     let asked: Appointed = call.json()?;
-    let appointed = app.members.appoint(permit, user, asked.role).await;
+    let appointed = app.members.appoint(permit, user, asked.role, trace).await;
     app.roster.wrote(caller.user);
     let view = views(&app, caller, vec![appointed?])
         .await?
@@ -170,7 +170,8 @@ async fn appoint(app: App, call: Call, caller: Caller) -> Result<Response> {
 
 async fn remove(app: App, call: Call, caller: Caller) -> Result<Response> {
     let permit: Permit<Remove> = app.access.permit(caller, call.id("group")?).await?;
-    let removed = app.members.remove(permit, call.id("user")?).await;
+    let removed = app.members.remove(permit, call.id("user")?, call.trace);
+    let removed = removed.await;
     app.roster.wrote(caller.user);
     removed?;
     Ok(reply::no_content())
@@ -178,7 +179,7 @@ async fn remove(app: App, call: Call, caller: Caller) -> Result<Response> {
 
 async fn leave(app: App, call: Call, caller: Caller) -> Result<Response> {
     let permit: Permit<Read> = app.access.permit(caller, call.id("group")?).await?;
-    app.members.leave(permit).await?;
+    app.members.leave(permit, call.trace).await?;
     Ok(reply::no_content())
 }
 

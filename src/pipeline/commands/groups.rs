@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::model::id::{GroupId, MerchantId, UserId};
 use crate::model::name::ShownName;
+use crate::model::trace::Trace;
 use crate::pipeline::outbox::Outbox;
 use crate::protocol::code::ErrorCode;
 use crate::store::directory::{Directory, NewGroup};
@@ -53,7 +54,7 @@ impl Groups {
     /// # Errors
     /// `forbidden` for who is no staff, `not_found` for an unknown merchant or person (then
     /// nothing is made), `bad_request` for staff of several merchants who name none.
-    pub async fn found(&self, caller: Caller, asked: Founding) -> Result<GroupId> {
+    pub async fn found(&self, caller: Caller, asked: Founding, trace: Trace) -> Result<GroupId> {
         let merchant = self.merchant_for(caller, asked.merchant).await?;
         let at = self.clock.now();
         let new = NewGroup {
@@ -66,7 +67,7 @@ impl Groups {
         };
         let group = new.id;
         let rows = settle(self.directory.create_group(new).await?)?;
-        self.outbox.append(&rows).await?;
+        self.outbox.append(&rows, Some(trace)).await?;
         self.access.forget(group, caller.user);
         Ok(group)
     }
@@ -96,14 +97,19 @@ impl Groups {
     ///
     /// # Errors
     /// `busy` when a store does not answer.
-    pub async fn rename(&self, permit: Permit<ChangeSettings>, name: &ShownName) -> Result<()> {
+    pub async fn rename(
+        &self,
+        permit: Permit<ChangeSettings>,
+        name: &ShownName,
+        trace: Trace,
+    ) -> Result<()> {
         let (group, actor) = (permit.group(), permit.caller().user);
         let at = self.clock.now();
         let changed = self
             .directory
             .rename_group(group, actor, name.as_str(), at)
             .await?;
-        self.outbox.append(&settle(changed)?).await?;
+        self.outbox.append(&settle(changed)?, Some(trace)).await?;
         Ok(())
     }
 }

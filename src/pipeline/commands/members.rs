@@ -19,6 +19,7 @@ use crate::model::id::{GroupId, UserId};
 use crate::model::permission::outranks;
 use crate::model::position::Position;
 use crate::model::role::Role;
+use crate::model::trace::Trace;
 use crate::pipeline::outbox::Outbox;
 use crate::protocol::code::ErrorCode;
 use crate::store::directory::{Changed, Directory, OutboxRow};
@@ -79,6 +80,7 @@ impl Members {
         permit: Permit<Invite>,
         users: &[UserId],
         role: Role,
+        trace: Trace,
     ) -> Result<Vec<Member>> {
         if !self.options.add_without_invite {
             return Err(Error::new(
@@ -97,7 +99,7 @@ impl Members {
             self.clock.now(),
         );
         let rows = settle(changed.await?)?;
-        let receipts = self.outbox.append(&rows).await?;
+        let receipts = self.outbox.append(&rows, Some(trace)).await?;
         let mut added = joined(&rows, &receipts);
         let mut members = Vec::with_capacity(users.len());
         for user in users {
@@ -119,7 +121,7 @@ impl Members {
     ///
     /// # Errors
     /// `not_found` for who is no member, `forbidden` by rank.
-    pub async fn remove(&self, permit: Permit<Remove>, user: UserId) -> Result<()> {
+    pub async fn remove(&self, permit: Permit<Remove>, user: UserId, trace: Trace) -> Result<()> {
         let (group, actor) = (permit.group(), permit.caller().user);
         for _ in 0..DECISIONS_MAX {
             let member = self
@@ -129,7 +131,7 @@ impl Members {
             let changed = self
                 .directory
                 .remove_member(group, actor, user, member.role, at);
-            if self.finish(group, user, changed.await?).await? {
+            if self.finish(group, user, changed.await?, trace).await? {
                 return Ok(());
             }
         }
@@ -145,6 +147,7 @@ impl Members {
         permit: Permit<Appoint>,
         user: UserId,
         role: Role,
+        trace: Trace,
     ) -> Result<Member> {
         let (group, actor) = (permit.group(), permit.caller().user);
         must_outrank(permit.role(), role, "give this role")?;
@@ -156,7 +159,7 @@ impl Members {
             let changed = self
                 .directory
                 .set_role(group, actor, user, member.role, role, at);
-            if self.finish(group, user, changed.await?).await? {
+            if self.finish(group, user, changed.await?, trace).await? {
                 return Ok(Member { role, ..member });
             }
         }
@@ -167,7 +170,7 @@ impl Members {
     ///
     /// # Errors
     /// `not_found` for staff who are no members, `conflict` for the last owner.
-    pub async fn leave(&self, permit: Permit<Read>) -> Result<()> {
+    pub async fn leave(&self, permit: Permit<Read>, trace: Trace) -> Result<()> {
         let (group, user) = (permit.group(), permit.caller().user);
         for _ in 0..DECISIONS_MAX {
             let member = self.member(group, user).await?.ok_or_else(no_member)?;
@@ -175,7 +178,7 @@ impl Members {
             let changed = self
                 .directory
                 .remove_member(group, user, user, member.role, at);
-            if self.finish(group, user, changed.await?).await? {
+            if self.finish(group, user, changed.await?, trace).await? {
                 return Ok(());
             }
         }
@@ -202,12 +205,18 @@ impl Members {
     }
 
     /// Appends what was decided; `false` if it must be decided again.
-    async fn finish(&self, group: GroupId, user: UserId, changed: Changed) -> Result<bool> {
+    async fn finish(
+        &self,
+        group: GroupId,
+        user: UserId,
+        changed: Changed,
+        trace: Trace,
+    ) -> Result<bool> {
         self.access.forget(group, user);
         if changed == Changed::RoleMoved {
             return Ok(false);
         }
-        self.outbox.append(&settle(changed)?).await?;
+        self.outbox.append(&settle(changed)?, Some(trace)).await?;
         self.access.forget(group, user);
         Ok(true)
     }

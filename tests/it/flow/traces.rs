@@ -13,6 +13,7 @@ use crate::support::socket::{DEADLINE, text};
 flow!(
     both: [
         every_answer_names_its_request,
+        what_is_decided_and_the_event_that_says_so_are_one_trace,
     ],
     embedded: [
         what_is_not_sampled_is_not_exported,
@@ -107,6 +108,29 @@ async fn a_frame_is_one_trace_up_to_the_message_store(place: Place) {
         followed(&collector, &asked.trace, "frame send").await;
         traces.push(asked.trace);
     }
+}
+
+async fn what_is_decided_and_the_event_that_says_so_are_one_trace(place: Place) {
+    let collector = Collector::start().await;
+    let keys = [("QUNLIU_TRACING_OTLP_ENDPOINT", &*collector.url)];
+    let scene = Scene::with(&place, &keys).await;
+    let headers = [
+        ("content-type", "application/json"),
+        ("traceparent", &traceparent("01")),
+    ];
+    let name = Some(json!({ "name": "老街面馆 2 群" }).to_string().into_bytes());
+    let (client, path) = (&scene.owner.client, scene.path());
+    let renamed = client.send(Method::PATCH, &path, &headers, name).await;
+    renamed.ok();
+    let named = async |name: &str| {
+        collector
+            .span(|span| span.trace == TRACE && span.name == name)
+            .await
+    };
+    let asked = named("PATCH /v1/groups/{group}").await;
+    let (row, append) = (named("outbox row").await, named("append").await);
+    assert_eq!((row.kind, append.kind), (INTERNAL, INTERNAL));
+    assert_eq!((&row.parent, &append.parent), (&asked.id, &row.id));
 }
 
 async fn what_is_not_sampled_is_not_exported(place: Place) {

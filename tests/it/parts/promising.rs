@@ -77,7 +77,7 @@ async fn a_change_that_the_log_lost_is_due_again_once_the_log_is_open_again() {
     };
     let (group, rows, member) = founded(&node).await;
     let outbox = outbox(&node);
-    outbox.append(&rows).await.unwrap();
+    outbox.append(&rows, None).await.unwrap();
     let log = node.log.log.range(group, Position::START, None, 9);
     let first = log.await.unwrap().swap_remove(0);
     node.stores
@@ -93,7 +93,7 @@ async fn a_change_that_the_log_lost_is_due_again_once_the_log_is_open_again() {
     node.append(group, text(user(), "在吗")).await;
     let due = node.directory.due(LATER, 9).await.unwrap();
     assert_eq!(due, rows[1..], "what is stored needs no second event");
-    let receipts = outbox.append(&due).await.unwrap();
+    let receipts = outbox.append(&due, None).await.unwrap();
     assert_eq!(receipts[0].pos, Position::new(2, 3));
     let standing = node.directory.membership(group, member).await.unwrap();
     assert_eq!(standing.unwrap().joined, Some(receipts[0].pos));
@@ -112,7 +112,7 @@ async fn a_change_appended_while_a_fence_was_raised_is_appended_again() {
         node.raise(group).await;
         door.open();
     };
-    let (receipts, ()) = tokio::join!(outbox.append(&rows), raising);
+    let (receipts, ()) = tokio::join!(outbox.append(&rows, None), raising);
     let seqs: Vec<_> = receipts.unwrap().iter().map(|r| r.pos.seq).collect();
     assert_eq!(seqs, [1, 2], "each stands once");
     let tried = door.callers() - before;

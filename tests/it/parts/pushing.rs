@@ -340,5 +340,5 @@ async fn carry(node: &Node, directory: &Arc<dyn Directory>, decided: Changed) {
         metrics: node.metrics.clone(),
         traces: node.traces.clone(),
     };
-    outbox.append(&rows).await.unwrap();
+    outbox.append(&rows, None).await.unwrap();
 }
