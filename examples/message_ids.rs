@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{Binary, Bson, Document, doc};
+use mongodb::bson::{Binary, Document, doc};
 use mongodb::options::{ClusteredIndex, WriteConcern};
 use mongodb::{Client, Collection, Database};
 use qunliu::cli::load::cpu::used;
@@ -25,7 +25,7 @@ const SLICES: u32 = 24;
 /// Bytes of a message beside its id, as `qunliu load` says them on average, in words of eight.
 const BODY_WORDS: u64 = 40;
 /// Pages that are read for the mean.
-const PAGES: u32 = 2_000;
+const PAGES: u32 = 500;
 const PAGE: i64 = 50;
 
 type Done = Result<(), Box<dyn Error>>;
@@ -100,21 +100,23 @@ async fn insert(events: &Collection<Document>, shape: Shape, order: Order) -> Do
     Ok(())
 }
 
-/// The newest events of a group.
+/// The newest events of a group, slice after slice: MongoDB 6 reads a clustered collection whole for
+/// `$or`.
 async fn read(events: &Collection<Document>, group: u64, order: Order) -> Done {
     let slices = match order {
         Order::Group => 1,
         Order::Slice => u64::from(SLICES),
     };
-    let range = |slice| {
-        let bounds = [0, u64::MAX].map(|seq| id(order, slice, group, seq));
-        let [low, high] = bounds;
-        Bson::from(doc! { "_id": { "$gte": low, "$lte": high } })
-    };
-    let ranges: Vec<Bson> = (0..slices).map(range).collect();
-    let found = events.find(doc! { "$or": ranges });
-    let found = found.sort(doc! { "_id": -1 }).limit(PAGE).await?;
-    found.try_collect::<Vec<_>>().await?;
+    let mut wanted = PAGE;
+    for slice in (0..slices).rev() {
+        let [low, high] = [0, u64::MAX].map(|seq| id(order, slice, group, seq));
+        let range = events.find(doc! { "_id": { "$gte": low, "$lte": high } });
+        let found = range.sort(doc! { "_id": -1 }).limit(wanted).await?;
+        wanted -= i64::try_from(found.try_collect::<Vec<_>>().await?.len())?;
+        if wanted == 0 {
+            break;
+        }
+    }
     Ok(())
 }
 

@@ -1,10 +1,13 @@
 //! Redis is spoken to over TLS, and only if its certificate is trusted.
 
+use std::collections::BTreeSet;
+
 use qunliu::lifecycle::Tasks;
 use qunliu::store::redis::options::Options;
 use qunliu::store::redis::stores::RedisStores;
 
 use crate::support::certificates::Authority;
+use crate::support::cluster::RedisCluster;
 use crate::support::logs::{new_group, user};
 use crate::support::redis::{RedisServer, SAFE, USER_AND_PASSWORD, free_port};
 
@@ -13,15 +16,8 @@ async fn only_a_server_whose_certificate_is_trusted_is_used() {
     let authority = Authority::new();
     let file = |path: std::path::PathBuf| path.display().to_string();
     let (port, ca) = (free_port(), file(authority.ca()));
-    let (certificate, key) = (file(authority.certificate()), file(authority.key()));
-    let tls = [
-        ("--tls-port", port.to_string()),
-        ("--tls-cert-file", certificate),
-        ("--tls-key-file", key),
-        ("--tls-ca-cert-file", ca.clone()),
-        ("--tls-auth-clients", "no".to_owned()),
-    ];
-    let tls = tls.iter().flat_map(|(name, value)| [*name, value]);
+    let tls = authority.redis(port);
+    let tls = tls.iter().map(String::as_str);
     let settings: Vec<&str> = SAFE.iter().copied().chain(tls).collect();
     let Some(_server) = RedisServer::start_with(&settings).await else {
         return;
@@ -40,4 +36,24 @@ async fn only_a_server_whose_certificate_is_trusted_is_used() {
     }
     let stores = connect(ca).await.unwrap();
     new_group(&stores.log).await.say(user(), "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_master_of_a_cluster_is_spoken_to_over_tls() {
+    let authority = Authority::new();
+    let Some(cluster) = RedisCluster::over_tls(&authority).await else {
+        return;
+    };
+    let options = Options {
+        tls_ca: authority.ca().display().to_string(),
+        ..Options::default()
+    };
+    let (url, tasks) = (cluster.url(), Tasks::default());
+    let stores = RedisStores::connect(&url, &options, &tasks).await.unwrap();
+    let mut spoken = BTreeSet::new();
+    while spoken.len() < cluster.servers.len() {
+        let group = new_group(&stores.log).await;
+        group.say(user(), "1").await;
+        spoken.insert(cluster.index(group.id).await);
+    }
 }

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -26,6 +28,9 @@ impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a certificate for its own issuer if both have one name.
+        let name = "the authority of a test";
+        params.distinguished_name.push(DnType::CommonName, name);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let authority = Self {
             issuer,
@@ -49,6 +54,22 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         self.write(&certificate.pem(), &key.serialize_pem());
         certificate.der().clone()
+    }
+
+    /// What a Redis server is told so that it speaks TLS on this port, with the certificate of now.
+    pub(crate) fn redis(&self, port: u16) -> Vec<String> {
+        let path = |path: PathBuf| path.display().to_string();
+        let settings = [
+            ("--tls-port", port.to_string()),
+            ("--tls-cert-file", path(self.certificate())),
+            ("--tls-key-file", path(self.key())),
+            ("--tls-ca-cert-file", path(self.ca())),
+            ("--tls-auth-clients", "no".to_owned()),
+        ];
+        let settings = settings.into_iter();
+        settings
+            .flat_map(|(name, value)| [name.to_owned(), value])
+            .collect()
     }
 
     /// Puts any texts into the files, each whole at once.

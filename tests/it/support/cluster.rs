@@ -3,6 +3,7 @@
 use qunliu::model::id::GroupId;
 use redis::cmd;
 
+use super::certificates::Authority;
 use super::process::wait_for;
 use super::redis::{Process, RedisServer, SAFE, USER_AND_PASSWORD, free_port};
 use crate::contract::{consumers, log, signals};
@@ -14,17 +15,25 @@ const SLOTS: u16 = 16_384;
 pub(crate) struct RedisCluster {
     /// The masters first, then a replica of each in the same order.
     pub(crate) servers: Vec<RedisServer>,
+    scheme: &'static str,
+    /// Where clients connect to each.
+    ports: Vec<u16>,
 }
 
 impl RedisCluster {
     /// Masters without replicas; `None` if there is no `redis-server`.
     pub(crate) async fn start() -> Option<Self> {
-        Self::of(3).await
+        Self::of(3, None).await
+    }
+
+    /// Masters without replicas that speak TLS to each other and to clients.
+    pub(crate) async fn over_tls(authority: &Authority) -> Option<Self> {
+        Self::of(3, Some(authority)).await
     }
 
     /// Each master with a replica.
     pub(crate) async fn with_replicas() -> Option<Self> {
-        let cluster = Self::of(6).await?;
+        let cluster = Self::of(6, None).await?;
         for index in 0..3 {
             let master = id(&cluster.servers[index]).await;
             let replica = &cluster.servers[index + 3];
@@ -46,11 +55,13 @@ impl RedisCluster {
     }
 
     /// This many servers that know each other, of which the first three have the slots.
-    async fn of(count: usize) -> Option<Self> {
-        let mut servers = Vec::new();
+    async fn of(count: usize, authority: Option<&Authority>) -> Option<Self> {
+        let (mut servers, mut ports) = (Vec::new(), Vec::new());
         for index in 0..count {
-            let bus = free_port();
-            let server = start(bus).await?;
+            let (bus, tls_port) = (free_port(), free_port());
+            let tls = authority.map(|authority| authority.redis(tls_port));
+            let server = start(bus, tls.as_deref()).await?;
+            ports.push(authority.map_or(server.port(), |_| tls_port));
             let mut raw = server.raw().await;
             let mut epoch = cmd("CLUSTER");
             epoch.arg("SET-CONFIG-EPOCH").arg(index + 1);
@@ -74,7 +85,11 @@ impl RedisCluster {
             add.arg("ADDSLOTSRANGE").arg(first).arg(last);
             add.exec_async(&mut server.raw().await).await.unwrap();
         }
-        let cluster = Self { servers };
+        let cluster = Self {
+            servers,
+            scheme: authority.map_or("redis", |_| "rediss"),
+            ports,
+        };
         cluster.serves(count).await;
         Some(cluster)
     }
@@ -99,12 +114,9 @@ impl RedisCluster {
 
     /// The address of the cluster.
     pub(crate) fn url(&self) -> String {
-        let hosts = self
-            .servers
-            .iter()
-            .map(|server| format!("127.0.0.1:{}", server.port()));
+        let hosts = self.ports.iter().map(|port| format!("127.0.0.1:{port}"));
         let hosts = hosts.collect::<Vec<_>>().join(",");
-        format!("redis+cluster://{USER_AND_PASSWORD}@{hosts}")
+        format!("{}+cluster://{USER_AND_PASSWORD}@{hosts}", self.scheme)
     }
 
     /// Which of the servers has the keys of a group.
@@ -128,7 +140,7 @@ impl RedisCluster {
 }
 
 /// A server of a cluster, which talks to the others on the port `bus`.
-async fn start(bus: u16) -> Option<RedisServer> {
+async fn start(bus: u16, tls: Option<&[String]>) -> Option<RedisServer> {
     let bus = bus.to_string();
     let own = [
         ("--cluster-enabled", "yes"),
@@ -137,7 +149,12 @@ async fn start(bus: u16) -> Option<RedisServer> {
         ("--cluster-require-full-coverage", "no"),
     ];
     let own = own.iter().flat_map(|(name, value)| [*name, *value]);
-    RedisServer::start_with(&SAFE.iter().copied().chain(own).collect::<Vec<_>>()).await
+    let mut settings: Vec<&str> = SAFE.iter().copied().chain(own).collect();
+    if let Some(tls) = tls {
+        settings.extend(tls.iter().map(String::as_str));
+        settings.extend(["--tls-cluster", "yes"]);
+    }
+    RedisServer::start_with(&settings).await
 }
 
 /// The name of a server in its cluster.
