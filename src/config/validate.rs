@@ -3,48 +3,64 @@
 use std::ops::RangeInclusive;
 
 use super::{Backends, Config, ConfigError};
-use crate::egress;
 use crate::ingress::forwarded::Proxies;
 use crate::ingress::limit::exempt::Exempt;
 use crate::traces;
 
+/// Checks that each key lies within its bounds, which are all here.
+macro_rules! bounds {
+    ($config:ident: $($section:ident.$key:ident in $bounds:expr,)+) => {
+        $(within(
+            concat!(stringify!($section), ".", stringify!($key)),
+            $config.$section.$key,
+            $bounds,
+        )?;)+
+    };
+}
+
 /// Checks what the types do not say.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
-    within("server.drain_s", config.server.drain_s, 0..=3600)?;
-    within(
-        "http.connections_max",
-        config.http.connections_max,
-        1..=1_000_000,
-    )?;
-    within("http.head_s_max", config.http.head_s_max, 1..=3600)?;
-    within("http.body_s_max", config.http.body_s_max, 1..=3600)?;
-    within("auth.access_s", config.auth.access_s, 1..=900)?;
-    within("auth.session_days", config.auth.session_days, 1..=3650)?;
-    within("auth.hashes_at_once", config.auth.hashes_at_once, 1..=64)?;
-    within(
-        "auth.hashes_waiting_max",
-        config.auth.hashes_waiting_max,
-        0..=10_000,
-    )?;
-    within(
-        "groups.members_max",
-        config.groups.members_max,
-        201..=1_000_000,
-    )?;
-    within(
-        "access.cache_entries_max",
-        config.access.cache_entries_max,
-        1..=100_000_000,
-    )?;
-    within(
-        "access.cache_age_s_max",
-        config.access.cache_age_s_max,
-        1..=60,
-    )?;
+    bounds! { config:
+        server.drain_s in 0..=3600,
+        tracing.sample_percent in 0..=100,
+        http.connections_max in 1..=1_000_000,
+        http.head_s_max in 1..=3600,
+        http.body_s_max in 1..=3600,
+        auth.access_s in 1..=900,
+        auth.session_days in 1..=3650,
+        auth.hashes_at_once in 1..=64,
+        auth.hashes_waiting_max in 0..=10_000,
+        groups.members_max in 201..=1_000_000,
+        access.cache_entries_max in 1..=100_000_000,
+        access.cache_age_s_max in 1..=60,
+        redis.connections in 1..=64,
+        redis.connect_timeout_ms in 100..=60_000,
+        redis.response_timeout_ms in 100..=60_000,
+        redis.full_percent in 1..=100,
+        redis.idle_ms in 1..=86_400_000,
+        redis.lease_ms in 1_000..=300_000,
+        mongodb.pool_connections_max in 1..=10_000,
+        mongodb.selection_ms_max in 100..=60_000,
+        mongodb.call_ms_max in 100..=300_000,
+        postgres.replica_lag_ms_max in 500..=60_000,
+        egress.heartbeat_s in 1..=300,
+        // A page, or a resume of the usual size, must fit.
+        egress.queue_bytes_max in 1 << 20..=1 << 30,
+        egress.slow_reader_s in 1..=3600,
+        egress.resume_events_max in 0..=100_000,
+        egress.resume_bytes_max in 0..=1 << 28,
+        egress.signals_members_max in 0..=500,
+        egress.signals_per_second_max in 0..=1_000_000,
+        egress.offline_after_s in 0..=300,
+        egress.cold_arrivals_max in 1..=10_000,
+        egress.cold_arrivals_per_second in 1..=1_000_000,
+        limits.sockets_per_user in 1..=1000,
+        limits.sockets_per_address in 1..=1_000_000,
+        limits.sockets_waiting_per_address in 1..=1_000_000,
+    }
     proxies(config)?;
     tls(config)?;
     stores(config)?;
-    egress(&config.egress)?;
     limits(config)?;
     log(&config.log.level)?;
     tracing(&config.tracing)?;
@@ -87,37 +103,6 @@ fn tls(config: &Config) -> Result<(), ConfigError> {
 }
 
 fn stores(config: &Config) -> Result<(), ConfigError> {
-    let (redis, mongodb) = (&config.redis, &config.mongodb);
-    within("redis.connections", redis.connections, 1..=64)?;
-    within(
-        "redis.response_timeout_ms",
-        redis.response_timeout_ms,
-        100..=60_000,
-    )?;
-    within("redis.full_percent", redis.full_percent, 1..=100)?;
-    within("redis.idle_ms", redis.idle_ms, 1..=86_400_000)?;
-    within(
-        "redis.connect_timeout_ms",
-        redis.connect_timeout_ms,
-        100..=60_000,
-    )?;
-    within("redis.lease_ms", redis.lease_ms, 1_000..=300_000)?;
-    within(
-        "mongodb.pool_connections_max",
-        mongodb.pool_connections_max,
-        1..=10_000,
-    )?;
-    within(
-        "mongodb.selection_ms_max",
-        mongodb.selection_ms_max,
-        100..=60_000,
-    )?;
-    within("mongodb.call_ms_max", mongodb.call_ms_max, 100..=300_000)?;
-    within(
-        "postgres.replica_lag_ms_max",
-        config.postgres.replica_lag_ms_max,
-        500..=60_000,
-    )?;
     if config.stores.backends() == Some(Backends::Embedded)
         && !config.stores.postgres_replicas.is_empty()
     {
@@ -129,48 +114,6 @@ fn stores(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn egress(options: &egress::Options) -> Result<(), ConfigError> {
-    within("egress.heartbeat_s", options.heartbeat_s, 1..=300)?;
-    // A page, or a resume of the usual size, must fit.
-    within(
-        "egress.queue_bytes_max",
-        options.queue_bytes_max,
-        1 << 20..=1 << 30,
-    )?;
-    within("egress.slow_reader_s", options.slow_reader_s, 1..=3600)?;
-    within(
-        "egress.resume_events_max",
-        options.resume_events_max,
-        0..=100_000,
-    )?;
-    within(
-        "egress.resume_bytes_max",
-        options.resume_bytes_max,
-        0..=1 << 28,
-    )?;
-    within(
-        "egress.signals_members_max",
-        options.signals_members_max,
-        0..=500,
-    )?;
-    within(
-        "egress.signals_per_second_max",
-        options.signals_per_second_max,
-        0..=1_000_000,
-    )?;
-    within("egress.offline_after_s", options.offline_after_s, 0..=300)?;
-    within(
-        "egress.cold_arrivals_max",
-        options.cold_arrivals_max,
-        1..=10_000,
-    )?;
-    within(
-        "egress.cold_arrivals_per_second",
-        options.cold_arrivals_per_second,
-        1..=1_000_000,
-    )
-}
-
 fn limits(config: &Config) -> Result<(), ConfigError> {
     let limits = &config.limits;
     if !limits.enabled && !config.server.listen.ip().is_loopback() {
@@ -178,16 +121,6 @@ fn limits(config: &Config) -> Result<(), ConfigError> {
             "limits.enabled",
             "may be false on a loopback listener only",
         ));
-    }
-    within("limits.sockets_per_user", limits.sockets_per_user, 1..=1000)?;
-    for (key, count) in [
-        ("limits.sockets_per_address", limits.sockets_per_address),
-        (
-            "limits.sockets_waiting_per_address",
-            limits.sockets_waiting_per_address,
-        ),
-    ] {
-        within(key, count, 1..=1_000_000)?;
     }
     for (key, number, least) in limits.rates() {
         within(&format!("limits.{key}"), number, least..=1_000_000)?;
@@ -216,7 +149,7 @@ fn tracing(options: &traces::Options) -> Result<(), ConfigError> {
             "must begin with \"http://\", or be empty",
         ));
     }
-    within("tracing.sample_percent", options.sample_percent, 0..=100)
+    Ok(())
 }
 
 fn within<N>(key: &str, value: N, bounds: RangeInclusive<N>) -> Result<(), ConfigError>
