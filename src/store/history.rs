@@ -121,13 +121,15 @@ impl History {
     ) -> Result<()> {
         let mut from = after;
         while found.entries.len() < limit {
-            let stored = self.messages.range(group, from, upto, STEP).await?;
-            let Some(last) = stored.last().map(|entry| entry.pos) else {
-                return Ok(());
-            };
+            let asked = (limit - found.entries.len()).min(STEP);
+            let stored = self.messages.range(group, from, upto, asked).await?;
+            let is_last = stored.len() < asked;
+            from = stored.last().map_or(from, |entry| entry.pos);
             self.refresh(group, table, &stored).await?;
             found.extend(stored, table, limit);
-            from = last;
+            if is_last {
+                break;
+            }
         }
         Ok(())
     }
