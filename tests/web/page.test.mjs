@@ -21,7 +21,7 @@ const HAN_MEIMEI = { name: "han.meimei", password: "battery staple", display: "�
 const GROUP = "老街面馆 1 群";
 const MARKUP = "<img src=x onerror=alert(1)> 5 > 3 & <b>粗体</b>";
 
-let browser, lilei, meimei;
+let browser, lilei, meimei, phone;
 // What the pages of the story complained of, in the console or by an uncaught error.
 const complaints = [];
 // The texts sent so far, in order.
@@ -113,11 +113,16 @@ test("after a reload messages still come in live", async () => {
 });
 
 test("signing in on another device shows the same", async () => {
-  const phone = await openPage();
+  phone = await openPage();
   await logIn(phone, LI_LEI);
   assert.equal(await userId(phone), await userId(lilei));
   await openGroup(phone);
   await showsAllSent(phone);
+});
+
+test("one's own message ends as stored on one's other device, too", async () => {
+  await send(lilei, "欢迎再来");
+  await message(phone, "欢迎再来").and(phone.locator("[data-receipt=stored]")).waitFor();
   await phone.context().close();
 });
 

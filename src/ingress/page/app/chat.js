@@ -9,6 +9,8 @@ const PAGE = 50;
 /** How near to the top older messages are asked for, and how near to the end counts as there. */
 const NEAR_TOP_PX = 300;
 const NEAR_END_PX = 60;
+/** The pause before it is asked how much of the log is stored. */
+const ASK_STORED_MS = 1_000;
 
 export class Chat {
   #events = new Map();
@@ -16,10 +18,12 @@ export class Chat {
   #previous = null;
   #loading = null;
   #planned = false;
+  #asking = null;
 
   /** `hooks`: name(user), outbox() of the open group, feed(), read(pos), failed(error), retry(entry). */
   constructor(session, root, hooks) {
     this.session = session;
+    this.self = session.user.id;
     this.hooks = hooks;
     this.scroll = root.querySelector("#scroll");
     this.list = root.querySelector("#messages");
@@ -136,6 +140,7 @@ export class Chat {
     this.scroll.scrollTop = this.atEnd ? this.scroll.scrollHeight : this.scroll.scrollHeight - below;
     this.markRead();
     this.#fill();
+    this.#askStored();
   }
 
   #edgeWord() {
@@ -151,13 +156,13 @@ export class Chat {
     const waiting = this.hooks.outbox().filter((entry) => !known.has(entry.clientId));
     return [
       ...drawn.map((event) => [`${event.sender}.${event.client_id}`, { event }]),
-      ...waiting.map((entry) => [`${this.session.user.id}.${entry.clientId}`, { entry }]),
+      ...waiting.map((entry) => [`${this.self}.${entry.clientId}`, { entry }]),
     ];
   }
 
   #item(key, { event, entry }) {
     if (event && event.kind !== "message") return this.#notice(key, event);
-    const own = entry !== undefined || event.sender === this.session.user.id;
+    const own = entry !== undefined || event.sender === this.self;
     const item = this.#items.get(key) ?? makeMessage(own);
     const [from, text, foot] = item.children;
     from.textContent = own ? word("you") : this.hooks.name(event.sender);
@@ -180,6 +185,35 @@ export class Chat {
     if (entry?.failed) return "failed";
     if (entry) return entry.accepted ? "accepted" : "sending";
     return this.hooks.feed()?.settles(event.pos) ? "stored" : "accepted";
+  }
+
+  /**
+   * The server tells `stored` to the socket that sent. What this person sent from another device
+   * came as an event alone, so it is asked how much is stored, until that covers it.
+   */
+  #askStored() {
+    if (this.#asking || !this.#awaitsStored()) return;
+    const { group } = this;
+    this.#asking = setTimeout(async () => {
+      try {
+        const { stored } = await this.session.call("GET", `/v1/groups/${group}`);
+        if (this.group === group) this.hooks.feed()?.setStored(stored);
+        this.draw();
+      } catch {
+        // It is asked again when something else is drawn, as after a reconnect.
+      } finally {
+        this.#asking = null;
+      }
+    }, ASK_STORED_MS);
+  }
+
+  /** Whether a message of another device is not known to be stored; the welcome tells it first. */
+  #awaitsStored() {
+    const feed = this.hooks.feed();
+    if (!feed) return false;
+    const sentHere = new Set(this.hooks.outbox().map((entry) => entry.clientId));
+    return [...this.#events.values()].some(({ kind, sender, client_id: key, pos }) =>
+      kind === "message" && sender === this.self && !sentHere.has(key) && !feed.settles(pos));
   }
 
   #foot(foot, event, entry, receipt) {
