@@ -5,11 +5,10 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
+import { openBrowser } from "./person.mjs";
 
-const { PAGE_URL, CHROMIUM } = process.env;
+const { PAGE_URL } = process.env;
 const PATIENCE_MS = 15_000;
-const FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking".split(" ");
 const METHODS = ["get", "put", "post", "delete", "patch"];
 
 let browser, page, api;
@@ -18,7 +17,7 @@ const asked = [];
 const complaints = [];
 
 before(async () => {
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  browser = await openBrowser();
   const context = await browser.newContext();
   context.setDefaultTimeout(PATIENCE_MS);
   page = await context.newPage();

@@ -6,19 +6,11 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
+import {
+  HAN_MEIMEI, LI_LEI, logIn, makeGroup, message, openBrowser, openGroup, openPage as open, register, sees,
+  seesStored, userId,
+} from "./person.mjs";
 
-const { PAGE_URL, CHROMIUM } = process.env;
-// How long anything may take to show; generous, since the machine may be busy.
-const PATIENCE_MS = 15_000;
-
-// The options let it run as root, on machines without a GPU, without calling home.
-const FLAGS = `--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-  --disable-component-update --disable-sync`.split(/\s+/);
-
-const LI_LEI = { name: "li.lei", password: "correct horse", display: "李雷" };
-const HAN_MEIMEI = { name: "han.meimei", password: "battery staple", display: "韩梅梅" };
-const GROUP = "老街面馆 1 群";
 const MARKUP = "<img src=x onerror=alert(1)> 5 > 3 & <b>粗体</b>";
 
 let browser, lilei, meimei, phone;
@@ -28,7 +20,7 @@ const complaints = [];
 const sent = [];
 
 before(async () => {
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  browser = await openBrowser();
   lilei = await openPage();
   meimei = await openPage();
 });
@@ -41,8 +33,7 @@ test("the first visitor registers and is in", async () => {
 });
 
 test("a new group appears in the list", async () => {
-  await lilei.getByTestId("group-new-name").fill(GROUP);
-  await lilei.getByTestId("group-new-submit").click();
+  await makeGroup(lilei);
   await openGroup(lilei);
 });
 
@@ -85,8 +76,8 @@ test("what one writes shows at the other as typing, until it is sent", async () 
 });
 
 test("one's own message ends as stored", async () => {
-  await message(meimei, "在吗").and(meimei.locator("[data-receipt=stored]")).waitFor();
-  await message(lilei, "在的，您说").and(lilei.locator("[data-receipt=stored]")).waitFor();
+  await seesStored(meimei, "在吗");
+  await seesStored(lilei, "在的，您说");
 });
 
 test("markup in a message is shown as text", async () => {
@@ -122,7 +113,7 @@ test("signing in on another device shows the same", async () => {
 
 test("one's own message ends as stored on one's other device, too", async () => {
   await send(lilei, "欢迎再来");
-  await message(phone, "欢迎再来").and(phone.locator("[data-receipt=stored]")).waitFor();
+  await seesStored(phone, "欢迎再来");
   await phone.context().close();
 });
 
@@ -140,39 +131,8 @@ test("a wrong password is told in words", async () => {
 
 // ---- What a person does and sees.
 
-async function openPage() {
-  const context = await browser.newContext({ locale: "zh-CN" });
-  context.setDefaultTimeout(PATIENCE_MS);
-  const page = await context.newPage();
-  page.on("pageerror", (error) => complaints.push(String(error)));
-  page.on("console", (line) => {
-    if (line.type() === "error") complaints.push(`${line.text()} (${line.location().url})`);
-  });
-  await page.goto(PAGE_URL);
-  return page;
-}
-
-async function register(page, { name, password, display }) {
-  await page.getByTestId("register-name").fill(name);
-  await page.getByTestId("register-password").fill(password);
-  await page.getByTestId("register-display").fill(display);
-  await page.getByTestId("register-submit").click();
-}
-
-async function logIn(page, { name, password }) {
-  await page.getByTestId("login-name").fill(name);
-  await page.getByTestId("login-password").fill(password);
-  await page.getByTestId("login-submit").click();
-}
-
-// The id of whoever is signed in; waits until someone is.
-function userId(page) {
-  return page.locator("[data-testid=me][data-user]").getAttribute("data-user");
-}
-
-async function openGroup(page) {
-  await page.getByTestId("group-item").filter({ hasText: GROUP }).click();
-  await page.getByTestId("composer").waitFor();
+function openPage() {
+  return open(browser, complaints);
 }
 
 async function send(page, text) {
@@ -181,14 +141,6 @@ async function send(page, text) {
   await sees(page, text);
   assert.equal(await page.getByTestId("composer").inputValue(), "", "the composer is empty again");
   sent.push(text);
-}
-
-function message(page, text) {
-  return page.getByTestId("message").filter({ hasText: text });
-}
-
-async function sees(page, text) {
-  await message(page, text).waitFor();
 }
 
 // Every text sent so far is there, once, and in order.
