@@ -113,6 +113,22 @@ test("a first try carries no again, every later one the head of the first", () =
   assert.deepEqual([again.again, again.client_id], [[1, 10], "c"]);
 });
 
+test("the next message of a group is sent when the one before is accepted, or failed", () => {
+  const { box, entry } = outbox();
+  const second = box.add("g", "d", "两份牛肉面");
+  box.add("g", "e", "打包");
+  box.add("h", "f", "你好");
+  const keys = (now) => due(box, now).map((frame) => frame.client_id);
+  assert.deepEqual(keys(1), ["f"], "another group waits for nothing");
+  entry.due = 800;
+  assert.deepEqual(keys(799), [], "the first was told to wait, and none overtakes it");
+  assert.deepEqual(keys(800), ["c"]);
+  box.accept(entry, [1, 11]);
+  assert.deepEqual(keys(801), ["d"]);
+  box.fail(second, "muted");
+  assert.deepEqual(keys(802), ["e"]);
+});
+
 test("what is stored leaves, what died is sent again at once", () => {
   const it = feed();
   const { box, entry, first } = outbox();

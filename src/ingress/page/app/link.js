@@ -28,6 +28,7 @@ export class Link {
   #heartbeatMs = 25_000;
   #attempts = 0;
   #leaveAt = null;
+  #returnAt = 0;
   #nextId = 1;
   #pulls = new Map();
   #reads = new Map();
@@ -61,7 +62,7 @@ export class Link {
   }
 
   #hurry = () => {
-    if (this.#state === "waiting") this.#until = 0;
+    if (this.#state === "waiting") this.#until = this.#returnAt;
     this.#tick();
   };
 
@@ -133,13 +134,12 @@ export class Link {
     }
   }
 
-  /** The socket is useless: waits for the next one. */
+  /** The socket is useless: waits for the next one, as long as the server said if it did. */
   #lost() {
     this.#drop();
-    const now = performance.now();
-    const until = this.#leaveAt === null ? now + this.#backoff() : Math.max(now, this.#leaveAt);
     this.#leaveAt = null;
-    this.#to("waiting", until);
+    const now = performance.now();
+    this.#to("waiting", this.#returnAt > now ? this.#returnAt : now + this.#backoff());
   }
 
   #drop() {
@@ -271,7 +271,7 @@ export class Link {
     resync: (frame, now) => this.feeds.get(frame.group)?.resync(frame.head, now),
     signal: (frame, now) => this.feeds.has(frame.group) && this.on.signal(frame, now),
     error: (frame, now) => this.#refused(frame, now),
-    goaway: (frame, now) => (this.#leaveAt = now + (frame.reconnect_after_ms ?? 0)),
+    goaway: (frame, now) => (this.#leaveAt = this.#returnAt = now + (frame.reconnect_after_ms ?? 0)),
   };
 
   #welcomeGroups(lines, now) {
@@ -333,8 +333,8 @@ export class Link {
     const at = now + (frame.retry_after_ms ?? RETRY_MS);
     const expired = ["token_expired", "unauthenticated"].includes(frame.code);
     if (expired) this.session.renew().catch(() => {});
-    // A hello that is refused for now closes the socket; the next one waits as long as was said.
-    if (this.#state === "connecting" && frame.retry_after_ms) this.#leaveAt = at;
+    // If the server closes now, at the hello or after too many refusals, it is to be left alone.
+    if (frame.retry_after_ms) this.#returnAt = at;
     const passes = expired || ["busy", "rate_limited", "internal"].includes(frame.code);
     const pulled = this.#pulls.get(frame.id);
     const entry = this.outbox.find(frame.id);

@@ -1,6 +1,8 @@
 // The messages that are not settled yet. One leaves when `stored` covers it, or fails when the
 // server refuses it for good. Until then it is sent again after a reconnect, after `epoch`, after
 // 30 s, and when a busy server said so ("Receipts" of docs/protocol.md). It survives a reload.
+// A group's next message is sent when the one before is accepted: none overtakes one that is told
+// to wait, and a server that is short of time is not asked for all of them again and again.
 
 /** How long a message waits for `stored` before it is sent again. */
 const RESEND_MS = 30_000;
@@ -96,7 +98,7 @@ export class Outbox {
 
   /** What is to be sent now. The head known at the first try goes with every later one. */
   due(now, nextId, headOf) {
-    const due = this.entries.filter((entry) => !entry.failed && entry.due <= now);
+    const due = this.#next().filter((entry) => entry.due <= now);
     const frames = due.map((entry) => {
       const id = nextId();
       this.#tries.set(id, entry);
@@ -109,6 +111,16 @@ export class Outbox {
     });
     if (frames.length > 0) this.#changed();
     return frames;
+  }
+
+  /** What is accepted and not settled, and the first message of each group that is not accepted. */
+  #next() {
+    const groups = new Set();
+    return this.entries.filter((entry) => {
+      if (entry.failed || groups.has(entry.group)) return false;
+      if (!entry.accepted) groups.add(entry.group);
+      return true;
+    });
   }
 
   #changed() {
