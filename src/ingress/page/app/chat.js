@@ -1,8 +1,8 @@
 // The open group: its messages with the own ones that are on their way, paging back on scroll,
 // and the mark up to where it was read.
 
-import { shortTime } from "./groups.js";
-import { word } from "./words.js";
+import { setText } from "./screen.js";
+import { moment, word } from "./words.js";
 
 /** How many messages are asked for at once. */
 const PAGE = 50;
@@ -165,8 +165,8 @@ export class Chat {
     const own = entry !== undefined || event.sender === this.self;
     const item = this.#items.get(key) ?? makeMessage(own);
     const [from, text, foot] = item.children;
-    from.textContent = own ? word("you") : this.hooks.name(event.sender);
-    text.textContent = entry ? entry.text : bodyText(event);
+    setText(from, own ? word("you") : this.hooks.name(event.sender));
+    setText(text, entry ? entry.text : bodyText(event));
     text.classList.toggle("gone", event?.recalled === true);
     const receipt = own ? this.#receipt(event, entry) : null;
     if (receipt) item.dataset.receipt = receipt;
@@ -217,17 +217,11 @@ export class Chat {
   }
 
   #foot(foot, event, entry, receipt) {
-    const parts = [];
-    if (event) parts.push(makeText("time", shortTime(event.at)));
-    if (receipt) parts.push(makeText("span", word(`receipt_${receipt}`)));
-    if (entry?.failed) {
-      const retry = makeText("button", word("retry"));
-      retry.type = "button";
-      retry.className = "quiet";
-      retry.addEventListener("click", () => this.hooks.retry(entry));
-      parts.push(retry);
-    }
-    foot.replaceChildren(...parts);
+    const [time, told, retry] = foot.children;
+    setText(time, event ? moment(event.at, true) : "");
+    setText(told, receipt ? word(`receipt_${receipt}`) : "");
+    setText(retry, entry?.failed ? word("retry") : "");
+    retry.onclick = () => this.hooks.retry(entry);
   }
 
   #scrolled() {
@@ -270,13 +264,11 @@ function makeMessage(own) {
     part.className = name;
     item.append(part);
   }
+  const retry = document.createElement("button");
+  retry.type = "button";
+  retry.className = "quiet";
+  item.lastChild.append(document.createElement("time"), document.createElement("span"), retry);
   return item;
-}
-
-function makeText(tag, text) {
-  const part = document.createElement(tag);
-  part.textContent = text;
-  return part;
 }
 
 function bodyText(event) {

@@ -1,7 +1,8 @@
 // The list of one's groups: newest activity first, with the last message and what is unread.
 
 import { compare } from "./feed.js";
-import { locale, word } from "./words.js";
+import { setText } from "./screen.js";
+import { moment, word } from "./words.js";
 
 export class Groups {
   #groups = new Map();
@@ -113,10 +114,10 @@ export class Groups {
     }
     const [button] = item.children;
     const [name, time, preview, badge] = button.children;
-    name.textContent = group.name;
-    time.textContent = group.last ? shortTime(group.last.at) : "";
-    preview.textContent = this.#preview(group);
-    badge.textContent = group.unread > 0 ? (group.unread > 99 ? "99+" : group.unread) : "";
+    setText(name, group.name);
+    setText(time, group.last ? moment(group.last.at) : "");
+    setText(preview, this.#preview(group));
+    setText(badge, group.unread > 99 ? "99+" : group.unread > 0 ? String(group.unread) : "");
     badge.toggleAttribute("data-mentions", group.mentions > 0);
     const label = [word("unread", group.unread), group.mentions > 0 ? word("mentioned") : ""];
     badge.setAttribute("aria-label", label.join(" "));
@@ -152,12 +153,4 @@ function makeItem(id, open) {
 function byActivity(a, b) {
   const at = (group) => Date.parse(group.last?.at ?? group.created_at);
   return at(b) - at(a) || compare(b.head, a.head) || (a.id < b.id ? -1 : 1);
-}
-
-/** The time of today, the day of earlier. */
-export function shortTime(at) {
-  const when = new Date(at);
-  const today = when.toDateString() === new Date().toDateString();
-  const options = today ? { hour: "2-digit", minute: "2-digit" } : { month: "short", day: "numeric" };
-  return when.toLocaleString(locale(), options);
 }

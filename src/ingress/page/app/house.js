@@ -6,7 +6,7 @@ import { Groups } from "./groups.js";
 import { Link } from "./link.js";
 import { Passing } from "./passing.js";
 import { People } from "./people.js";
-import { complain, on, onSubmit, screen } from "./screen.js";
+import { complain, on, onSubmit, screen, setText } from "./screen.js";
 import { refusal, word } from "./words.js";
 
 /** How often it is looked who still writes, and whether to ask who is here. */
@@ -177,9 +177,7 @@ export class House {
     const typists = this.#passing.typists(performance.now());
     const told = typists.length > 1 ? "typing_more" : "typing_one";
     const text = typists.length > 0 ? word(told, name(typists[0]), typists.length) : "";
-    const line = screen.querySelector("#typing");
-    // A line that did not change is not read out again.
-    if (line.textContent !== text) line.textContent = text;
+    setText(screen.querySelector("#typing"), text);
   }
 
   #read(pos) {

@@ -17,6 +17,11 @@ export function show(template) {
   translate(screen);
 }
 
+/** Sets a text. One that did not change costs no drawing, and is not read out again. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** Listens to a part of the screen. */
 export function on(selector, event, listener) {
   screen.querySelector(selector).addEventListener(event, listener);

@@ -100,6 +100,21 @@ export function switchLanguage() {
   sessionStorage.setItem(LANGUAGE_KEY, ["zh", "en"][language]);
 }
 
+const DAY = { month: "short", day: "numeric" };
+const HOUR = { hour: "2-digit", minute: "2-digit" };
+/** What writes a time, by the language and what is told: making one takes long. */
+const clocks = new Map();
+
+/** The hour of today, the day of earlier; `inFull` the hour of earlier, too. */
+export function moment(at, inFull = false) {
+  const when = new Date(at);
+  const isToday = when.toDateString() === new Date().toDateString();
+  const told = isToday ? HOUR : inFull ? { ...DAY, ...HOUR } : DAY;
+  const key = [locale(), ...Object.keys(told)].join();
+  if (!clocks.has(key)) clocks.set(key, new Intl.DateTimeFormat(locale(), told));
+  return clocks.get(key).format(when);
+}
+
 /** The words of a name, with `{0}` replaced. */
 export function word(name, ...values) {
   return WORDS[name][language].replace(/\{(\d)\}/g, (_, index) => values[index]);
