@@ -114,14 +114,38 @@ test("signing in on another device shows the same", async () => {
 test("one's own message ends as stored on one's other device, too", async () => {
   await send(lilei, "欢迎再来");
   await seesStored(phone, "欢迎再来");
-  await phone.context().close();
 });
 
+// Here, since from now on the browser itself logs what fails.
 test("the pages logged no error", () => {
   assert.deepEqual(complaints, []);
 });
 
-// Last, since the browser itself logs the refusal as an error.
+test("a group that is opened without a network is shown once there is one", async () => {
+  await phone.reload();
+  await phone.getByTestId("group-item").waitFor();
+  await phone.context().setOffline(true);
+  await openGroup(phone);
+  await phone.getByTestId("error").filter({ hasText: "连不上服务器" }).waitFor();
+  await phone.context().setOffline(false);
+  await showsAllSent(phone);
+});
+
+test("what is sent between the history and the first word of the server is not missing", async () => {
+  let goOn;
+  const sentMeanwhile = new Promise((resolve) => (goOn = resolve));
+  await phone.routeWebSocket("**/v1/socket", async (socket) => {
+    await sentMeanwhile;
+    socket.connectToServer();
+  });
+  await phone.reload();
+  await openGroup(phone);
+  await showsAllSent(phone);
+  await send(lilei, "送到门口");
+  goOn();
+  await showsAllSent(phone);
+});
+
 test("a wrong password is told in words", async () => {
   const stranger = await openPage();
   await logIn(stranger, { ...LI_LEI, password: "wrong horse" });

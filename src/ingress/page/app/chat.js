@@ -9,6 +9,8 @@ const PAGE = 50;
 /** How near to the top older messages are asked for, and how near to the end counts as there. */
 const NEAR_TOP_PX = 300;
 const NEAR_END_PX = 60;
+/** The pause after a page that could not be loaded. */
+const RETRY_MS = 3_000;
 /** The pause before it is asked how much of the log is stored. */
 const ASK_STORED_MS = 1_000;
 
@@ -17,6 +19,7 @@ export class Chat {
   #items = new Map();
   #previous = null;
   #loading = null;
+  #isLoaded = false;
   #planned = false;
   #asking = null;
 
@@ -47,6 +50,7 @@ export class Chat {
     this.list.replaceChildren();
     this.#previous = null;
     this.#loading = null;
+    this.#isLoaded = false;
     this.atEnd = true;
     this.edge.textContent = word("loading");
   }
@@ -56,6 +60,7 @@ export class Chat {
     const { group } = this;
     const page = await this.#page("");
     if (this.group !== group || !page) return;
+    this.#isLoaded = true;
     this.#previous = page.previous;
     this.#keep(page);
     let next = page.next;
@@ -75,15 +80,24 @@ export class Chat {
     this.#keep(page);
   }
 
+  /** What could not be loaded is asked for again. */
+  #loadAgain(group) {
+    if (this.group !== group || this.#loading) return;
+    if (this.#isLoaded) this.#fill();
+    else this.#loadNewest();
+  }
+
   /** One page; only one is under way at a time. */
   async #page(bound) {
-    const path = `/v1/groups/${this.group}/messages?limit=${PAGE}${bound}`;
+    const { group } = this;
+    const path = `/v1/groups/${group}/messages?limit=${PAGE}${bound}`;
     const loading = this.session.call("GET", path);
     this.#loading = loading;
     try {
       return await loading;
     } catch (error) {
       this.hooks.failed(error);
+      setTimeout(() => this.#loadAgain(group), RETRY_MS);
       return null;
     } finally {
       if (this.#loading === loading) this.#loading = null;
@@ -144,8 +158,7 @@ export class Chat {
   }
 
   #edgeWord() {
-    if (this.#loading || this.#previous) return word("loading");
-    return word("beginning");
+    return word(this.#isLoaded && !this.#previous ? "beginning" : "loading");
   }
 
   /** Events by position, then what is on its way; an own message keeps its key through both. */

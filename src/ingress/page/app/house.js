@@ -18,6 +18,7 @@ export class House {
   #shown = () => this.chat.markRead();
   #passing;
   #timer = null;
+  #mustLoad = false;
 
   constructor(session) {
     this.session = session;
@@ -64,6 +65,7 @@ export class House {
   }
 
   async #load() {
+    this.#mustLoad = false;
     try {
       const [me] = await Promise.all([this.session.call("GET", "/v1/me"), this.groups.load()]);
       // Only staff of a merchant may create groups.
@@ -71,6 +73,7 @@ export class House {
       screen.querySelector("#group-new").hidden = !this.groups.staff;
       this.groups.draw();
     } catch (error) {
+      this.#mustLoad = true;
       complain(refusal(error));
     }
   }
@@ -207,6 +210,7 @@ export class House {
       heads: (heads) => this.groups.setCounts(heads.map(([id, , unread, mentions]) => [id, unread, mentions])),
       joined: (group) => this.groups.refresh(group).catch((error) => complain(refusal(error))),
       gone: (group) => {
+      began: (group) => group === this.chat.group && this.chat.dropped(0),
         this.groups.remove(group);
         if (group === this.chat.group) this.open(null);
       },
@@ -219,10 +223,10 @@ export class House {
     };
   }
 
-  /** Counts of known groups; a group that is new here changes the list itself. */
+  /** Counts of known groups. One that is new here changes the list itself; a list that did not come is asked for again. */
   #welcomed(lines) {
     this.groups.setCounts(lines.map((line) => [line.group, line.unread, line.mentions]));
-    if (lines.some((line) => !this.groups.get(line.group))) this.groups.load().catch(() => {});
+    if (this.#mustLoad || lines.some((line) => !this.groups.get(line.group))) this.#load();
   }
 
   #drawState(state) {

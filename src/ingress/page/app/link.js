@@ -37,8 +37,8 @@ export class Link {
 
   /**
    * `on`: state(name), groups(lines), applied(group, events), dropped(group, start; 0 = all),
-   * receipts(group), heads(list), joined(group), gone(group), signal(frame, moment),
-   * told(refusal code).
+   * receipts(group), heads(list), began(group; it is told from the welcome on), joined(group),
+   * gone(group), signal(frame, moment), told(refusal code).
    */
   constructor(session, on) {
     this.session = session;
@@ -297,6 +297,7 @@ export class Link {
     this.feeds.set(group, new Feed(head));
     this.outbox.forgetPositions(group);
     if (held) this.on.dropped(group, 0);
+    else this.on.began(group);
   }
 
   /** Rows are told before anything else of their epochs. */

@@ -39,7 +39,8 @@ export class People {
       for (const user of answer.items) this.#names.set(user.id, user.display_name);
       this.changed();
     } catch {
-      // Names are a convenience: without them the page still works.
+      // They are asked for again when something is drawn; until then the page works without.
+      ids.forEach((id) => this.#names.delete(id));
     }
     this.#timer = this.#wanted.size > 0 ? setTimeout(() => this.#ask(), GATHER_MS) : null;
   }
