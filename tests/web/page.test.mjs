@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import {
-  HAN_MEIMEI, LI_LEI, logIn, makeGroup, message, openBrowser, openGroup, openPage as open, register, sees,
+  GROUP, HAN_MEIMEI, LI_LEI, logIn, makeGroup, message, openBrowser, openGroup, openPage as open, register, sees,
   seesStored, userId,
 } from "./person.mjs";
 
@@ -146,6 +146,33 @@ test("what is sent between the history and the first word of the server is not m
   await showsAllSent(phone);
 });
 
+test("a new name shows at once to all", async () => {
+  await asLiLei("PATCH", await groupPath(), { name: `${GROUP}（新）` });
+  for (const page of [lilei, meimei]) {
+    await page.locator("#room-name").filter({ hasText: "（新）" }).waitFor();
+    await page.locator("#messages .notice").filter({ hasText: `群名改为「${GROUP}（新）」` }).waitFor();
+  }
+});
+
+test("who is removed is told, and the group is gone", async () => {
+  await asLiLei("DELETE", `${await groupPath()}/members/${await userId(meimei)}`);
+  await meimei.getByTestId("error").filter({ hasText: `您已不在「${GROUP}（新）」` }).waitFor();
+  assert.equal(await meimei.getByTestId("group-item").count(), 0);
+  await lilei.locator("#messages .notice").filter({ hasText: `${HAN_MEIMEI.display} 被移出群聊` }).waitFor();
+});
+
+test("who logs out elsewhere is told to log in again, who logs out here is not", async () => {
+  await asLiLei("POST", "/v1/auth/logout-all");
+  for (const page of [lilei, phone]) {
+    await page.getByTestId("login-name").waitFor();
+    await page.getByTestId("error").filter({ hasText: "请重新登录" }).waitFor();
+  }
+  await meimei.locator("#log-out").click();
+  await meimei.getByTestId("login-name").waitFor();
+  assert.equal(await meimei.getByTestId("error").textContent(), "");
+});
+
+
 test("a wrong password is told in words", async () => {
   const stranger = await openPage();
   await logIn(stranger, { ...LI_LEI, password: "wrong horse" });
@@ -157,6 +184,20 @@ test("a wrong password is told in words", async () => {
 
 function openPage() {
   return open(browser, complaints);
+}
+
+// What the page has no control for, called in its session.
+async function asLiLei(method, path, body) {
+  const status = await lilei.evaluate(async ([method, path, body]) => {
+    const { access } = JSON.parse(sessionStorage.getItem("qunliu.session"));
+    const headers = { authorization: `Bearer ${access}`, "content-type": "application/json" };
+    return (await fetch(path, { method, headers, body: body && JSON.stringify(body) })).status;
+  }, [method, path, body]);
+  assert.ok(status < 300, `${method} ${path}: ${status}`);
+}
+
+async function groupPath() {
+  return `/v1/groups/${await lilei.getByTestId("group-item").getAttribute("data-group")}`;
 }
 
 async function send(page, text) {

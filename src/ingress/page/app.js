@@ -3,15 +3,18 @@
 // sign-in and the unsettled messages of this tab.
 
 import { House } from "./app/house.js";
-import { on, onSubmit, screen, show } from "./app/screen.js";
+import { complain, on, onSubmit, screen, show } from "./app/screen.js";
 import { Session } from "./app/session.js";
-import { switchLanguage, translate } from "./app/words.js";
+import { refusal, switchLanguage, translate } from "./app/words.js";
 
 let house = null;
 
 const session = new Session({
   renewed: (token) => house?.link.renewed(token),
-  ended: () => showDoor(),
+  ended: (why) => {
+    showDoor();
+    if (why) complain(refusal({ code: why }));
+  },
 });
 
 if (session.user) showHouse();

@@ -190,7 +190,7 @@ export class Chat {
   #notice(key, event) {
     const item = this.#items.get(key) ?? document.createElement("li");
     item.className = "notice";
-    item.textContent = word(event.kind, this.hooks.name(event.user ?? event.sender));
+    item.textContent = word(noticeWord(event), this.hooks.name(event.user ?? event.sender), event.name);
     return item;
   }
 
@@ -267,6 +267,10 @@ export class Chat {
 
 /** Kinds that are told in a line of their own. */
 const NOTICES = new Set(["joined", "left", "removed", "role", "settings", "lost"]);
+
+function noticeWord({ kind, name }) {
+  return kind === "settings" && name ? "renamed" : kind;
+}
 
 function makeMessage(own) {
   const item = document.createElement("li");

@@ -81,7 +81,10 @@ export class House {
   #listen() {
     screen.querySelector("#group-new").hidden = true;
     on("#me", "click", () => this.#copyId());
-    on("#log-out", "click", () => this.session.logOut());
+    on("#log-out", "click", () => {
+      this.leave();
+      this.session.logOut();
+    });
     on("#back", "click", () => this.open(null));
     onSubmit("#group-new", "create", async ({ name }, form) => {
       const group = await this.session.call("POST", "/v1/groups", { name });
@@ -93,7 +96,6 @@ export class House {
       const body = { users: [id.trim()], role: "member" };
       await this.session.call("POST", `/v1/groups/${this.chat.group}/members`, body);
       form.reset();
-      form.querySelector("input").placeholder = word("member_added");
     });
     on("#say", "submit", (event) => {
       event.preventDefault();
@@ -208,9 +210,11 @@ export class House {
       },
       receipts: (group) => group === this.chat.group && this.chat.draw(),
       heads: (heads) => this.groups.setCounts(heads.map(([id, , unread, mentions]) => [id, unread, mentions])),
+      began: (group) => group === this.chat.group && this.chat.dropped(0),
       joined: (group) => this.groups.refresh(group).catch((error) => complain(refusal(error))),
       gone: (group) => {
-      began: (group) => group === this.chat.group && this.chat.dropped(0),
+        const { name } = this.groups.get(group) ?? {};
+        if (name) complain(word("gone", name));
         this.groups.remove(group);
         if (group === this.chat.group) this.open(null);
       },

@@ -118,7 +118,7 @@ export class Link {
   }
 
   async #closed(code) {
-    if (code === 4403) return this.session.end();
+    if (code === 4403) return this.session.end("unauthenticated");
     if (code === 4409) {
       this.#drop();
       this.#to("replaced", Infinity);

@@ -11,8 +11,9 @@ export const screen = document.querySelector("#screen");
 const errorLine = document.querySelector("[data-testid=error]");
 let errorTimer = null;
 
-/** Replaces the screen by a template of the page. */
+/** Replaces the screen by a template of the page. What the one before complained of goes with it. */
 export function show(template) {
+  complain("");
   screen.replaceChildren(document.querySelector(template).content.cloneNode(true));
   translate(screen);
 }

@@ -20,7 +20,10 @@ export class Session {
   #renewal = null;
   #timer = null;
 
-  /** `on.renewed` gets each new access token, `on.ended` is called when the sign-in is over. */
+  /**
+   * `on.renewed` gets each new access token, `on.ended` is called when the sign-in is over, with why if
+   * it was not ended here.
+   */
   constructor(on) {
     this.on = on;
     this.data = load();
@@ -85,7 +88,7 @@ export class Session {
       this.#keep(await request("POST", "/v1/auth/refresh", null, body));
       this.on.renewed(this.token);
     } catch (refusal) {
-      if (refusal.code === "unauthenticated" || refusal.code === "token_expired") this.end();
+      if (refusal.code === "unauthenticated" || refusal.code === "token_expired") this.end(refusal.code);
       else this.#wait(RENEW_RETRY_MS);
       throw refusal;
     }
@@ -109,12 +112,13 @@ export class Session {
     this.#timer = setTimeout(() => this.renew().catch(() => {}), pause);
   }
 
-  /** The sign-in is over. */
-  end() {
+  /** The sign-in is over; `why` is the code of the refusal that ended it. */
+  end(why) {
+    if (!this.data) return;
     clearTimeout(this.#timer);
     this.data = null;
     sessionStorage.removeItem(KEY);
-    this.on.ended();
+    this.on.ended(why);
   }
 }
 
