@@ -92,6 +92,15 @@ test("stored settles its own epoch, and an earlier one that no row cut off, once
   assert.equal(it.settles([2, 31]), false);
 });
 
+test("what is stored stays so when the link is lost, and nothing is of an epoch that was never told", () => {
+  const it = feed();
+  it.setStored([1, 10]);
+  it.socketLost();
+  assert.equal(it.settles([1, 10]), true);
+  it.setStored([2, 10]);
+  assert.equal(it.settles([1, 10]), false);
+});
+
 // An outbox with one message, sent once at moment 0.
 function outbox() {
   const box = new Outbox([], () => {});

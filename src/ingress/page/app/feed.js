@@ -19,7 +19,8 @@ export class Feed {
     this.last = head;
     this.head = head;
     this.stored = [0, 0];
-    this.told = 0;
+    /** The latest epoch that any socket was told: what was told of it stays true. */
+    this.known = 0;
     this.rows = new Map();
     this.held = new Map();
     this.activeAt = 0;
@@ -37,7 +38,7 @@ export class Feed {
 
   /** Takes the group's line of a welcome; its rows are told before. */
   welcomed(head, mustPull, now) {
-    this.told = Math.max(this.told, head[0]);
+    this.#hearEpoch(head[0]);
     this.head = head;
     this.#lookBehind(now);
     if (mustPull) this.pullAt = now;
@@ -47,7 +48,7 @@ export class Feed {
   tell(rows, now) {
     for (const [epoch, start] of rows) {
       this.rows.set(epoch, start);
-      this.told = Math.max(this.told, epoch);
+      this.#hearEpoch(epoch);
     }
     const before = this.last;
     this.last = this.clamp(this.last);
@@ -55,6 +56,11 @@ export class Feed {
     for (const [seq, event] of this.held) if (this.isDead(event.pos)) this.held.delete(seq);
     this.#lookBehind(now);
     return this.last === before ? null : this.last[1] + 1;
+  }
+
+  #hearEpoch(epoch) {
+    this.told = Math.max(this.told, epoch);
+    this.known = Math.max(this.known, epoch);
   }
 
   /** Whether rows told declare the position dead. */
@@ -82,7 +88,7 @@ export class Feed {
 
   /** Whether the watermark settles what was accepted at `pos` ("Receipts"). */
   settles(pos) {
-    if (this.stored[0] > this.told) return false;
+    if (this.stored[0] > this.known) return false;
     if (pos[0] === this.stored[0]) return pos[1] <= this.stored[1];
     return pos[0] < this.stored[0] && !this.isDead(pos);
   }
