@@ -197,8 +197,9 @@ export class Link {
     for (const [group, read] of this.#reads) {
       if (!read.pos || read.at + READ_PAUSE_MS > now) continue;
       const pos = this.feeds.get(group)?.clamp(read.pos) ?? read.pos;
-      this.#reads.set(group, { sent: pos, at: now });
-      this.#write({ type: "read", group, pos });
+      const id = this.#id();
+      this.#reads.set(group, { sent: pos, at: now, id });
+      this.#write({ type: "read", id, group, pos });
     }
   }
 
@@ -339,9 +340,13 @@ export class Link {
     const passes = expired || ["busy", "rate_limited", "internal"].includes(frame.code);
     const pulled = this.#pulls.get(frame.id);
     const entry = this.outbox.find(frame.id);
+    const read = [...this.#reads.values()].find(({ id }) => id !== undefined && id === frame.id);
     if (pulled) {
       this.#pulls.delete(frame.id);
       this.feeds.get(pulled)?.pullRefused(at);
+    } else if (read && passes) {
+      read.pos ??= read.sent;
+      read.at = at - READ_PAUSE_MS;
     } else if (entry && passes) {
       entry.due = at;
     } else if (entry) {
