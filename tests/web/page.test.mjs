@@ -104,7 +104,7 @@ test("after a reload messages still come in live", async () => {
 });
 
 test("signing in on another device shows the same", async () => {
-  phone = await openPage();
+  phone = await openPage({ viewport: { width: 390, height: 760 } });
   await logIn(phone, LI_LEI);
   assert.equal(await userId(phone), await userId(lilei));
   await openGroup(phone);
@@ -131,7 +131,7 @@ test("a group that is opened without a network is shown once there is one", asyn
   await showsAllSent(phone);
 });
 
-test("what is sent between the history and the first word of the server is not missing", async () => {
+test("what is sent before the server welcomes is not missing, and a phone tells that it still connects", async () => {
   let goOn;
   const sentMeanwhile = new Promise((resolve) => (goOn = resolve));
   await phone.routeWebSocket("**/v1/socket", async (socket) => {
@@ -141,9 +141,11 @@ test("what is sent between the history and the first word of the server is not m
   await phone.reload();
   await openGroup(phone);
   await showsAllSent(phone);
+  await phone.locator("#room .state").filter({ hasText: "连接中" }).waitFor();
   await send(lilei, "送到门口");
   goOn();
   await showsAllSent(phone);
+  await phone.locator("#room .state").waitFor({ state: "hidden" });
 });
 
 test("a new name shows at once to all", async () => {
@@ -182,8 +184,8 @@ test("a wrong password is told in words", async () => {
 
 // ---- What a person does and sees.
 
-function openPage() {
-  return open(browser, complaints);
+function openPage(options) {
+  return open(browser, complaints, undefined, options);
 }
 
 // What the page has no control for, called in its session.

@@ -20,9 +20,9 @@ export function openBrowser() {
 }
 
 // A page of a visitor of one's own. What it complains of, in the console or by an uncaught error, goes to
-// `complaints`; `script` runs in it before its own scripts.
-export async function openPage(browser, complaints, script = () => {}) {
-  const context = await browser.newContext({ locale: "zh-CN" });
+// `complaints`; `script` runs in it before its own scripts; `options` are those of a playwright context.
+export async function openPage(browser, complaints, script = () => {}, options = {}) {
+  const context = await browser.newContext({ locale: "zh-CN", ...options });
   context.setDefaultTimeout(PATIENCE_MS);
   await context.addInitScript(script);
   const page = await context.newPage();

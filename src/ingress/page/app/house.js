@@ -176,7 +176,8 @@ export class House {
 
   #drawPassing() {
     const name = (user) => this.people.name(user);
-    const online = [...(this.#passing.online ?? [])];
+    // Without a link nobody tells who went.
+    const online = this.state === "live" ? [...(this.#passing.online ?? [])] : [];
     const named = online.slice(0, NAMED_MAX).map(name).join(word("name_gap"));
     screen.querySelector("#present").textContent = online.length > 0 ? word("online", online.length, named) : "";
     const typists = this.#passing.typists(performance.now());
@@ -236,9 +237,11 @@ export class House {
   #drawState(state) {
     if (state === "live" && this.state !== "live") this.#passing.linkIsNew();
     this.state = state;
-    const line = screen.querySelector("#state");
-    line.dataset.state = state;
-    line.textContent = word(`state_${state}`);
+    this.#drawPassing();
+    for (const line of screen.querySelectorAll(".state")) {
+      line.dataset.state = state;
+      setText(line, word(`state_${state}`));
+    }
   }
 
   draw() {
