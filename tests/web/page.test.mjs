@@ -148,6 +148,17 @@ test("what is sent before the server welcomes is not missing, and a phone tells 
   await phone.locator("#room .state").waitFor({ state: "hidden" });
 });
 
+test("what one reads stays where it is while others write", async () => {
+  await phone.setViewportSize({ width: 390, height: 480 });
+  await phone.locator("#scroll").evaluate((scroll) => (scroll.scrollTop = 40));
+  const top = async () =>
+    (await message(phone, "在吗").boundingBox()).y - (await phone.locator("#scroll").boundingBox()).y;
+  const before = await top();
+  await send(lilei, "您的面好了");
+  await sees(phone, "您的面好了");
+  assert.ok(Math.abs((await top()) - before) <= 1, `${before} and then ${await top()}`);
+});
+
 test("a new name shows at once to all", async () => {
   await asLiLei("PATCH", await groupPath(), { name: `${GROUP}（新）` });
   for (const page of [lilei, meimei]) {

@@ -139,7 +139,8 @@ export class Chat {
   }
 
   #draw() {
-    const below = this.scroll.scrollHeight - this.scroll.scrollTop;
+    const anchor = this.atEnd ? undefined : this.#topmost();
+    const anchorTop = anchor?.offsetTop;
     const shown = new Map();
     for (const [key, entry] of this.#sorted()) shown.set(key, this.#item(key, entry));
     for (const [key, item] of this.#items) if (!shown.has(key)) item.remove();
@@ -151,10 +152,17 @@ export class Chat {
     }
     this.edge.textContent = this.#edgeWord();
     // The end stays in view for who is there; for all others what they read stays where it is.
-    this.scroll.scrollTop = this.atEnd ? this.scroll.scrollHeight : this.scroll.scrollHeight - below;
+    if (this.atEnd) this.scroll.scrollTop = this.scroll.scrollHeight;
+    else if (anchor?.isConnected) this.scroll.scrollTop += anchor.offsetTop - anchorTop;
     this.markRead();
     this.#fill();
     this.#askStored();
+  }
+
+  /** The first item of which something is in view. */
+  #topmost() {
+    const { scrollTop } = this.scroll;
+    return [...this.#items.values()].find((item) => item.offsetTop + item.offsetHeight > scrollTop);
   }
 
   #edgeWord() {
