@@ -154,6 +154,29 @@ async fn an_opening_keeps_what_the_log_holds_and_the_store_does_not_yet() {
     assert!(table.is_valid(Position::new(1, 3)), "nothing was lost");
 }
 
+#[tokio::test]
+async fn own_totals_that_are_lost_are_counted_from_what_the_store_and_the_log_hold() {
+    let Some((node, (_process, server))) = Node::on_redis().await else {
+        return;
+    };
+    let (group, talker) = (group(), user());
+    for _ in 1..=2 {
+        node.append(group, text(talker, "在吗")).await;
+    }
+    store_all(&node, group).await;
+    node.append(group, text(talker, "没存")).await;
+    node.raise(group).await;
+    let mut delete = redis::cmd("DEL");
+    for (kind, rest) in [("o", ""), ("d", ":0"), ("d", ":1")] {
+        delete.arg(format!("{kind}{{{}}}:{group}{rest}", group.partition()));
+    }
+    delete.exec_async(&mut server.raw().await).await.unwrap();
+    let receipt = node.append(group, text(talker, "还在吗")).await;
+    assert_eq!((receipt.pos, receipt.count), (Position::new(2, 4), 4));
+    let heads = node.log.log.heads(&[group], Some(talker)).await.unwrap();
+    assert_eq!(heads[0].unwrap().1, Some(4));
+}
+
 /// A group of two who took turns up to seq 2600, all stored but `hole`; everything else is lost. The
 /// next message of the one with even seqs, with its own total.
 async fn said_after_a_loss(node: &Node, server: &RedisServer, hole: Seq) -> (Receipt, Option<u64>) {

@@ -5,20 +5,26 @@
 use std::sync::Arc;
 
 use qunliu::model::epoch::Row;
-use qunliu::model::event::{Entry, Kind};
+use qunliu::model::event::{Content, Entry, Fixed, Kind};
 use qunliu::model::id::{GroupId, UserId};
+use qunliu::model::message::Mentions;
 use qunliu::model::position::Position;
 use qunliu::pipeline::append::Placed;
 use qunliu::pipeline::mend::Mender;
 use qunliu::pipeline::restored::Restored;
 use qunliu::store::embedded::cards::NoCards;
 use qunliu::store::epochs::Fence;
+use qunliu::store::log::Log;
 
 use super::{Node, first};
 use crate::support::embedded::{Folder, open};
-use crate::support::logs::{text, user};
+use crate::support::logs::{DEADLINE, text, user};
 use crate::support::redis::{Process, RedisServer};
 use crate::support::sample::{at, group};
+use crate::support::{eventually, mongo};
+
+/// The index of the message that mentions somebody: the first of the two, by the second.
+const MENTIONING: usize = 15;
 
 /// A Redis with 20 messages of two people, 10 in each of two epochs, and a node whose message store
 /// was put back to when there were 4.
@@ -38,7 +44,11 @@ impl Older {
             if index == 10 {
                 newer.raise(group).await;
             }
-            newer.append(group, text(people[index % 2], "在吗")).await;
+            let said = match index {
+                MENTIONING => mentioning(people[index % 2], people[0]),
+                _ => text(people[index % 2], "在吗"),
+            };
+            newer.append(group, said).await;
         }
         let last = newer.store_all(group).await;
         let log = &newer.log.log;
@@ -93,17 +103,15 @@ impl Older {
     }
 
     fn watch(&self) -> Restored {
-        let node = &self.node;
-        let stores = Mender {
-            log: node.log.clone(),
-            messages: node.stores.messages.clone(),
-            epochs: node.epochs.clone(),
-            history: node.history.clone(),
-            unread: node.stores.unread.clone(),
-            cards: Arc::new(NoCards),
-            metrics: node.metrics.clone(),
-        };
-        Restored::new(stores, node.fences.clone(), node.reopener.clone())
+        watch(&self.node)
+    }
+
+    /// Where the first of the two is mentioned.
+    async fn mentions(&self) -> Vec<Position> {
+        let asked = [(self.group, Position::START)];
+        let unread = &self.node.stores.unread;
+        let mut mentions = unread.mentions(self.people[0], &asked).await.unwrap();
+        mentions.remove(0)
     }
 
     async fn page(&self) -> Vec<Entry> {
@@ -122,6 +130,36 @@ impl Older {
         let told = self.node.log.log.told(&[self.group.partition()]).await;
         told.unwrap()[0].unwrap().suspect.is_some()
     }
+}
+
+fn mentioning(sender: UserId, whom: UserId) -> Fixed {
+    let mut fixed = text(sender, "在吗");
+    if let Content::Message { mentions, .. } = &mut fixed.content {
+        *mentions = Mentions::Users(vec![whom]);
+    }
+    fixed
+}
+
+fn watch(node: &Node) -> Restored {
+    let stores = Mender {
+        log: node.log.clone(),
+        messages: node.stores.messages.clone(),
+        epochs: node.epochs.clone(),
+        history: node.history.clone(),
+        unread: node.stores.unread.clone(),
+        cards: Arc::new(NoCards),
+        metrics: node.metrics.clone(),
+    };
+    Restored::new(stores, node.fences.clone(), node.reopener.clone())
+}
+
+/// A node whose fences lie in a MongoDB, which numbers what it confirms; `None` if there is none.
+async fn numbering(log: Arc<dyn Log>) -> Option<(Node, mongo::Place)> {
+    let (numbered, place) = mongo::open().await?;
+    let folder = Folder::new();
+    let mut stores = open(&folder.file()).await;
+    stores.epochs = numbered.epochs;
+    Some((Node::over(log, stores, folder), place))
 }
 
 fn shown(page: &[Entry]) -> Vec<(Position, Kind, u64, u64)> {
@@ -148,6 +186,7 @@ async fn what_the_log_still_has_is_stored_again_where_it_stood() {
         .messages
         .positions(older.group, Position::START, 99);
     assert_eq!(stored.await.unwrap().len(), 20);
+    assert_eq!(older.mentions().await, [at(2, 16)]);
     let table = older.node.history.table(older.group).await.unwrap();
     let rows = [(1, 1, 0), (2, 11, 10), (3, 21, 20)].map(Row::from);
     assert!(
@@ -189,6 +228,7 @@ async fn what_is_nowhere_is_shown_as_lost_and_what_is_left_is_counted_without_it
     assert_eq!(page, expected);
     assert_eq!(older.head().await, (at(3, 20), 15, at(3, 20)));
     assert_eq!(older.node.metrics.events_lost.get(), 5);
+    assert_eq!(older.mentions().await, [at(3, 16)]);
     let sent = older
         .node
         .append(older.group, text(older.people[0], "还在吗"))
@@ -239,4 +279,61 @@ async fn nothing_is_confirmed_while_it_is_older() {
     older.watch().look().await.unwrap();
     let confirmed = older.node.fences.confirm(&[partition]).await.unwrap();
     assert_eq!(confirmed.get(&partition), Some(&3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_confirmed_once_another_node_suspects_it() {
+    let Some((node, _redis)) = Node::on_redis().await else {
+        return;
+    };
+    let partition = group().partition();
+    let confirmed = node.fences.confirm(&[partition]).await.unwrap();
+    assert_eq!(confirmed.get(&partition), Some(&1));
+    node.log.log.suspect(partition).await.unwrap();
+    let confirmed = node.fences.confirm(&[partition]).await;
+    assert!(confirmed.unwrap_err().is_transient());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_suspect_until_every_group_is_open_again() {
+    let Some(older) = Older::new().await else {
+        return;
+    };
+    older.node.log.open.turn_one_away();
+    let looked = older.watch().look().await;
+    assert!(looked.unwrap_err().is_transient());
+    assert!(older.is_suspect().await);
+    eventually(DEADLINE, async || {
+        older.watch().look().await.unwrap();
+        !older.is_suspect().await
+    })
+    .await;
+    assert_eq!(older.page().await.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_that_went_back_is_noticed_and_settled_for_good() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let log = server.process().await.stores.log;
+    let newer = numbering(log.clone()).await;
+    let (Some((newer, _newer_place)), Some((node, _place))) = (newer, numbering(log).await) else {
+        return;
+    };
+    let group = group();
+    let partition = group.partition();
+    newer.append(group, text(user(), "在吗")).await;
+    for _ in 0..3 {
+        newer.fences.confirm(&[partition]).await.unwrap();
+    }
+    // Of the same epoch, so that the number alone tells them apart.
+    assert_eq!(node.fences.get(partition).await.unwrap().epoch, 1);
+    let watch = watch(&node);
+    watch.look().await.unwrap();
+    assert_eq!(node.metrics.store_older.get(), 1);
+    watch.look().await.unwrap();
+    assert_eq!(node.metrics.store_older.get(), 1, "it is settled");
+    let confirmed = node.fences.confirm(&[partition]).await.unwrap();
+    assert_eq!(confirmed.get(&partition), Some(&2));
 }

@@ -5,8 +5,9 @@ use qunliu::model::id::Partition;
 use qunliu::store::consumers::Consumer;
 use qunliu::store::witness::Told;
 
-use super::trimming::{handle, length, say_many, store};
-use crate::support::logs::new_group;
+use super::trimming::{handle, hasty, length, say_many, store};
+use crate::support::eventually;
+use crate::support::logs::{DEADLINE, Group, new_group};
 use crate::support::redis::RedisServer;
 
 const P: Partition = Partition(0xa0);
@@ -74,6 +75,35 @@ async fn nothing_leaves_a_stream_while_the_message_store_is_suspect() {
         handle(&process, &group, *consumer, 1).await;
     }
     assert!(length(&server, &group).await < 700, "now it is trimmed");
+}
+
+/// Whether an idle group was looked at: it is emptied, or put off by more than a moment.
+async fn was_looked_at(server: &RedisServer, group: &Group) -> bool {
+    let mut score = redis::cmd("ZSCORE");
+    score.arg(format!("i{{{}}}", group.id.partition()));
+    score.arg(group.id.to_string());
+    let mut raw = server.raw().await;
+    let next: Option<f64> = score.query_async(&mut raw).await.unwrap();
+    let now: (f64, f64) = redis::cmd("TIME").query_async(&mut raw).await.unwrap();
+    next.is_none_or(|next| next > (now.0 + 5.0) * 1000.0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_stream_is_not_emptied_while_the_message_store_is_suspect() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = hasty(&server).await;
+    let log = &process.stores.log;
+    let group = new_group(log).await;
+    log.suspect(group.id.partition()).await.unwrap();
+    let last = say_many(&group, 3, "在吗").await;
+    store(&group, last).await;
+    for consumer in Consumer::ALL {
+        handle(&process, &group, *consumer, 3).await;
+    }
+    eventually(DEADLINE, async || was_looked_at(&server, &group).await).await;
+    assert_eq!(length(&server, &group).await, 3);
 }
 
 #[tokio::test]

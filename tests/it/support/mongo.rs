@@ -99,7 +99,7 @@ impl Profile {
 }
 
 /// Fresh stores, if MongoDB is there.
-async fn open() -> Option<(MongoStores, Place)> {
+pub(crate) async fn open() -> Option<(MongoStores, Place)> {
     let place = Place::new()?;
     let stores = MongoStores::connect(&place.url(), &Options::default()).await;
     Some((stores.unwrap(), place))
