@@ -19,6 +19,7 @@ struct Place {
     ann: Person,
     ben: Person,
     group: String,
+    primary: PgConnectOptions,
     replica: PgConnectOptions,
     _folder: Folder,
     services: Services,
@@ -32,6 +33,10 @@ impl Place {
         let folder = Folder::new();
         let secret = folder.file().with_file_name("secret.key");
         let mut keys = services.environment();
+        let named = |(name, url): &(String, String)| {
+            (name == "QUNLIU_STORES_POSTGRES").then(|| url.parse().unwrap())
+        };
+        let primary = keys.iter().find_map(named).unwrap();
         keys.push(("QUNLIU_STORES_POSTGRES_REPLICAS".to_owned(), url.clone()));
         keys.push((
             "QUNLIU_POSTGRES_REPLICA_LAG_MS_MAX".to_owned(),
@@ -56,6 +61,7 @@ impl Place {
             ann,
             ben,
             group,
+            primary,
             replica: url.parse().unwrap(),
             _folder: folder,
             services,
@@ -96,13 +102,9 @@ impl Place {
 
     /// From now on the replica shows what was committed five seconds ago.
     async fn delay(&self) {
-        let mut connection = self.replica.connect().await.unwrap();
-        for sql in [
-            "ALTER SYSTEM SET recovery_min_apply_delay = '5s'",
-            "SELECT pg_reload_conf()",
-        ] {
-            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-        }
+        let delay = "ALTER SYSTEM SET recovery_min_apply_delay = '5s'";
+        run(&self.replica, delay).await;
+        run(&self.replica, "SELECT pg_reload_conf()").await;
         let delay = async || {
             let shown = sqlx::query_scalar::<_, String>("SHOW recovery_min_apply_delay");
             let mut connection = self.replica.connect().await.unwrap();
@@ -122,6 +124,11 @@ impl Place {
         })
         .await;
     }
+}
+
+async fn run(server: &PgConnectOptions, sql: &'static str) {
+    let mut connection = server.connect().await.unwrap();
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
 }
 
 #[tokio::test]
@@ -149,8 +156,10 @@ async fn a_replica_that_keeps_up_is_read_and_one_that_does_not_is_passed_over() 
     // Gone.
     place.services.kill(Service::Replica);
     eventually(DEADLINE, async || place.lag().await >= 60.0).await;
+    let away = place.reads("away").await;
     assert_eq!(place.listed(&place.ann).await.len(), 3);
     assert_eq!(place.reads("replica").await, served);
+    assert_eq!(place.reads("away").await, away + 2.0, "nobody waits for it");
 }
 
 #[tokio::test]
@@ -170,7 +179,12 @@ async fn five_seconds_behind_a_replica_shows_nobody_who_was_put_out_and_hides_no
     let behind = place.reads("behind").await;
     let member = format!("{members}/{}", place.ben.id);
     place.owner.client.delete(&member).await.no_content();
-    assert!(!place.listed(&place.ann).await.contains(&place.ben.id));
+    let mut listed = place.listed(&place.ann).await;
+    listed.sort();
+    let mut left = [&place.owner, &place.ann, &dan].map(|person| person.id.clone());
+    left.sort();
+    // Nobody is missing either whose name has not come to the replica yet.
+    assert_eq!(listed, left);
     assert!(
         place.reads("behind").await > behind,
         "the replica was asked"
@@ -179,4 +193,36 @@ async fn five_seconds_behind_a_replica_shows_nobody_who_was_put_out_and_hides_no
     // The replica serves again once it knows.
     place.served_by_the_replica(&place.ann).await;
     assert!(!place.listed(&place.ann).await.contains(&place.ben.id));
+}
+
+#[tokio::test]
+async fn while_a_change_is_decided_and_not_noted_the_primary_is_asked() {
+    let Some(place) = Place::open("60000").await else {
+        return;
+    };
+    place.served_by_the_replica(&place.ann).await;
+    // As if the first change of the group were on its way to the log, and not due yet.
+    let unnoted = "UPDATE outbox SET epoch = NULL, seq = NULL, decided_at = 9000000000000
+         WHERE decision = (SELECT min(decision) FROM outbox)";
+    run(&place.primary, unnoted).await;
+    eventually(DEADLINE, async || {
+        let behind = place.reads("behind").await;
+        assert_eq!(place.listed(&place.ann).await.len(), 3);
+        place.reads("behind").await > behind
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_replica_any_more_is_passed_over() {
+    let Some(place) = Place::open("60000").await else {
+        return;
+    };
+    place.served_by_the_replica(&place.ann).await;
+    run(&place.replica, "SELECT pg_promote()").await;
+    // It has all that was written, and is told to know nothing.
+    eventually(DEADLINE, async || place.lag().await >= 60.0).await;
+    let served = place.reads("replica").await;
+    assert_eq!(place.listed(&place.ann).await.len(), 3);
+    assert_eq!(place.reads("replica").await, served);
 }
