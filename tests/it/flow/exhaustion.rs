@@ -92,6 +92,12 @@ fn held(pid: u32) -> u64 {
         .unwrap()
 }
 
+/// Asks over a connection of its own, which must be accepted and served beside all others.
+async fn is_answered(url: &str) {
+    let answer = http::client().get(url).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_heads_that_never_end_hold_little_memory_and_nobody_up() {
     const HEADS: usize = 500;
@@ -99,8 +105,7 @@ async fn five_hundred_heads_that_never_end_hold_little_memory_and_nobody_up() {
     let node = house.start("slow").await;
     let address = node.url.trim_start_matches("http://").to_owned();
     let healthy = format!("{}/healthz", node.url);
-    let client = http::client();
-    assert_eq!(client.get(&healthy).send().await.unwrap().status(), 200);
+    is_answered(&healthy).await;
     let before = held(node.pid());
     let head = format!(
         "GET /healthz HTTP/1.1\r\nhost: x\r\nx: {}",
@@ -108,7 +113,8 @@ async fn five_hundred_heads_that_never_end_hold_little_memory_and_nobody_up() {
     );
     let mut slow = Vec::new();
     for _ in 0..HEADS {
-        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let connecting = timeout(DEADLINE, TcpStream::connect(&address));
+        let mut stream = connecting.await.expect("it is accepted").unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
         slow.push(stream);
     }
@@ -117,7 +123,7 @@ async fn five_hundred_heads_that_never_end_hold_little_memory_and_nobody_up() {
             stream.write_all(b"a").await.unwrap();
         }
         let begun = Instant::now();
-        assert_eq!(client.get(&healthy).send().await.unwrap().status(), 200);
+        is_answered(&healthy).await;
         assert!(
             begun.elapsed() < Duration::from_secs(2),
             "{:?}",
