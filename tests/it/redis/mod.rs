@@ -1,6 +1,7 @@
 //! What only Redis can do to us, shown on real servers: crashes, promotions, deleted keys, other
 //! processes, unsafe settings.
 
+mod cards;
 mod cluster;
 mod consumers;
 mod epochs;
