@@ -179,7 +179,8 @@ async fn who_was_removed_types_no_more_and_hears_nothing(place: Place) {
 }
 
 async fn coming_and_going_is_told_and_a_reconnect_is_not(place: Place) {
-    let scene = Scene::with(&place, KEYS).await;
+    let grace = ("QUNLIU_EGRESS_OFFLINE_AFTER_S", "5");
+    let scene = Scene::with(&place, &[grace]).await;
     let group = &*scene.group;
     let mut owner = scene.socket(&scene.owner, "web-1").await;
     are_online(&scene, &[&scene.owner]).await;
@@ -188,18 +189,27 @@ async fn coming_and_going_is_told_and_a_reconnect_is_not(place: Place) {
     are_online(&scene, &[&scene.owner, &scene.member]).await;
     let witness = Witness::of(&scene, &mut owner).await;
     let second = scene.socket(&scene.member, "phone").await;
+    let between = scene.server.register("zhao.liu").await;
     drop(first);
     drop(second);
-    // Back before the grace is over.
+    // Back before the grace is over, and after the node saw that nobody is there: it looks in rounds,
+    // and whoever comes afterwards is told by the same one or a later one.
+    eventually(DEADLINE, async || {
+        metric(&scene.server, "qunliu_sockets_open").await == 2
+    })
+    .await;
+    let _socket = scene.socket(&between, "web-1").await;
+    scene.add(&between).await.created();
+    while owner.signal().await != signal(group, "online", &between) {}
     let third = scene.socket(&scene.member, "web-1").await;
     witness.leaves_alone(&scene, &mut owner).await;
-    are_online(&scene, &[&scene.owner, &scene.member]).await;
+    are_online(&scene, &[&scene.owner, &scene.member, &between]).await;
     drop(third);
     assert_eq!(
         owner.signal().await,
         signal(group, "offline", &scene.member)
     );
-    are_online(&scene, &[&scene.owner]).await;
+    are_online(&scene, &[&scene.owner, &between]).await;
 }
 
 async fn who_joins_is_told_to_be_online(place: Place) {
@@ -207,6 +217,11 @@ async fn who_joins_is_told_to_be_online(place: Place) {
     let newcomer = scene.server.register("wang.wu").await;
     let mut owner = scene.socket(&scene.owner, "web-1").await;
     let mut socket = scene.socket(&newcomer, "web-1").await;
+    // Else the own coming would be told in the group.
+    eventually(DEADLINE, async || {
+        metric(&scene.server, "qunliu_users_here").await == 2
+    })
+    .await;
     scene.add(&newcomer).await.created();
     socket.wait("joined").await;
     let online = signal(&scene.group, "online", &newcomer);

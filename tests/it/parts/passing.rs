@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 
 use qunliu::egress::hearing::Hearing;
+use qunliu::egress::hints::Hints;
+use qunliu::egress::presence::Keeper;
 use qunliu::model::hint::{Hint, HintKind};
 use qunliu::protocol::client::Level;
 use qunliu::protocol::websocket::encode::text_frame;
@@ -14,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::pushing::{Pushing, Tab};
 use crate::support::eventually;
 use crate::support::logs::{DEADLINE, user};
+use crate::support::redis::RedisServer;
 
 impl Pushing {
     fn typing(&self) -> Hint {
@@ -159,4 +162,27 @@ async fn ones_own_sockets_and_other_groups_hear_nothing() {
     let hearing = Hearing::new(pushing.hub.clone());
     hearing.run(hints, CancellationToken::new()).await;
     tab.has_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_whom_redis_forgot_arrive_again() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let (pushing, presence) = (Pushing::new().await, process.stores.presence.clone());
+    let (hub, directory) = (pushing.hub.clone(), pushing.directory.clone());
+    let (hints, _outgoing) = Hints::new(presence.clone(), pushing.node.metrics.clone());
+    let keeper = Keeper::new(hub, presence.clone(), directory, hints);
+    pushing
+        .node
+        .tasks
+        .spawn(keeper.run(CancellationToken::new()));
+    let _tab = pushing.welcomed("web-1").await;
+    let member = [pushing.member];
+    let is_here = async || presence.online(&member).await.unwrap() == member;
+    eventually(DEADLINE, is_here).await;
+    let mut raw = server.raw().await;
+    redis::cmd("FLUSHALL").exec_async(&mut raw).await.unwrap();
+    eventually(DEADLINE, is_here).await;
 }
