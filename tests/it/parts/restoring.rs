@@ -6,19 +6,24 @@ use std::sync::Arc;
 
 use qunliu::model::epoch::Row;
 use qunliu::model::event::{Content, Entry, Fixed, Kind};
-use qunliu::model::id::{GroupId, UserId};
+use qunliu::model::group::Membership;
+use qunliu::model::id::{GroupId, MerchantId, UserId};
 use qunliu::model::message::Mentions;
 use qunliu::model::position::Position;
+use qunliu::model::role::Role;
+use qunliu::model::unread::{ReadMark, Totals};
+use qunliu::model::user::User;
 use qunliu::pipeline::append::Placed;
 use qunliu::pipeline::mend::Mender;
 use qunliu::pipeline::restored::Restored;
+use qunliu::store::cards::{Card, CardGroup, Cards};
 use qunliu::store::embedded::cards::NoCards;
 use qunliu::store::epochs::Fence;
 use qunliu::store::log::Log;
 
 use super::{Node, first};
 use crate::support::embedded::{Folder, open};
-use crate::support::logs::{DEADLINE, text, user};
+use crate::support::logs::{AT, DEADLINE, text, user};
 use crate::support::redis::{Process, RedisServer};
 use crate::support::sample::{at, group};
 use crate::support::{eventually, mongo};
@@ -103,7 +108,7 @@ impl Older {
     }
 
     fn watch(&self) -> Restored {
-        watch(&self.node)
+        watch(&self.node, Arc::new(NoCards))
     }
 
     /// Where the first of the two is mentioned.
@@ -140,14 +145,14 @@ fn mentioning(sender: UserId, whom: UserId) -> Fixed {
     fixed
 }
 
-fn watch(node: &Node) -> Restored {
+fn watch(node: &Node, cards: Arc<dyn Cards>) -> Restored {
     let stores = Mender {
         log: node.log.clone(),
         messages: node.stores.messages.clone(),
         epochs: node.epochs.clone(),
         history: node.history.clone(),
         unread: node.stores.unread.clone(),
-        cards: Arc::new(NoCards),
+        cards,
         metrics: node.metrics.clone(),
     };
     Restored::new(stores, node.fences.clone(), node.reopener.clone())
@@ -329,11 +334,52 @@ async fn a_number_that_went_back_is_noticed_and_settled_for_good() {
     }
     // Of the same epoch, so that the number alone tells them apart.
     assert_eq!(node.fences.get(partition).await.unwrap().epoch, 1);
-    let watch = watch(&node);
+    let watch = watch(&node, Arc::new(NoCards));
     watch.look().await.unwrap();
     assert_eq!(node.metrics.store_older.get(), 1);
     watch.look().await.unwrap();
     assert_eq!(node.metrics.store_older.get(), 1, "it is settled");
     let confirmed = node.fences.confirm(&[partition]).await.unwrap();
     assert_eq!(confirmed.get(&partition), Some(&2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn read_marks_that_cards_remember_are_moved_again() {
+    let Some(older) = Older::new().await else {
+        return;
+    };
+    let (reader, group) = (older.people[0], older.group);
+    let mark = ReadMark {
+        pos: at(2, 15),
+        totals: Totals { count: 15, own: 8 },
+    };
+    let cards = older.redis.0.stores.cards.clone();
+    let begun = cards.begin(&[group]).await.unwrap().remove(0);
+    let seat = CardGroup {
+        group,
+        members: 2,
+        membership: Membership {
+            merchant: MerchantId::generate(AT),
+            role: Role::Member,
+            joined: Some(Position::START),
+        },
+        rights: Position::START,
+        mark,
+        mentions: Vec::new(),
+        begun,
+    };
+    let card = Card {
+        user: User {
+            id: reader,
+            name: "han.mei".to_owned(),
+            display_name: "韩 梅 梅".to_owned(),
+        },
+        groups: vec![seat],
+    };
+    let version = cards.get(reader).await.unwrap().version.unwrap();
+    assert!(cards.fill(version, &card).await.unwrap());
+    watch(&older.node, cards).look().await.unwrap();
+    let unread = &older.node.stores.unread;
+    let cursors = unread.cursors(reader, &[group]).await.unwrap();
+    assert_eq!(cursors[0].read, Some(mark));
 }
