@@ -2,7 +2,7 @@
 //! never end. The bounds of single requests are in `connections`, `sockets` and `limits`.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -122,13 +122,9 @@ async fn five_hundred_heads_that_never_end_hold_little_memory_and_nobody_up() {
         for stream in some {
             stream.write_all(b"a").await.unwrap();
         }
-        let begun = Instant::now();
-        is_answered(&healthy).await;
-        assert!(
-            begun.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            begun.elapsed()
-        );
+        // Sooner than any of them is given up (`http.head_s_max`, 30 s).
+        let answered = timeout(Duration::from_secs(20), is_answered(&healthy)).await;
+        answered.expect("nobody is held up");
     }
     let grown = held(node.pid()).saturating_sub(before);
     // 16 KiB of head for each, with room for what hyper and the allocator keep beside it.
