@@ -42,7 +42,11 @@ pub struct Piece {
 pub async fn read(app: &App, permit: &Permit<Read>, bounds: Bounds, limit: u32) -> Result<Piece> {
     let group = permit.group();
     let head = app.counts.head(group).await?;
-    let mut table = app.history.table(group).await?;
+    let named = match bounds {
+        Bounds::After(pos) => pos.epoch,
+        Bounds::Before(pos) => pos.map_or(0, |pos| pos.epoch),
+    };
+    let mut table = app.history.table_at(group, head, named).await?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let visible_after = permit.visible_after();
     let mut entries = match bounds {

@@ -14,7 +14,7 @@ use super::messages::Messages;
 use crate::model::epoch::{EpochTable, Span};
 use crate::model::event::Entry;
 use crate::model::id::{GroupId, UserId};
-use crate::model::position::{Position, Seq};
+use crate::model::position::{Epoch, Position, Seq};
 
 /// Reads the valid events of groups.
 #[derive(Clone)]
@@ -71,6 +71,20 @@ impl History {
         let mut asked = asked.into_iter();
         let tables = kept.into_iter().map(|kept| kept.or_else(|| asked.next()));
         Ok(tables.map(Option::unwrap_or_default).collect())
+    }
+
+    /// The epoch table of a group whose head was read before, no older than the head and than the epoch
+    /// `named`, of which somebody knows. Where the live log keeps its table, as it nearly always does,
+    /// the message store is not asked.
+    ///
+    /// # Errors
+    /// A store does not answer.
+    pub async fn table_at(&self, group: GroupId, head: Head, named: Epoch) -> Result<EpochTable> {
+        let kept = self.tables(&[group], &[head]).await?.pop();
+        match kept.filter(|table| table.epoch() >= named) {
+            Some(table) => Ok(table),
+            None => self.table(group).await,
+        }
     }
 
     /// Up to `limit` valid events above `after`, up to `upto` if given, ascending and dense from

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use qunliu::lifecycle::Stopped;
 use qunliu::model::client_id::ClientId;
+use qunliu::model::epoch::Row;
 use qunliu::model::id::GroupId;
 use qunliu::model::position::{Position, Seq};
 use qunliu::store::epochs::Fence;
@@ -210,5 +211,23 @@ async fn a_long_log_goes_on_behind_all_that_is_stored_or_before_its_first_hole()
         let (receipt, told) = said_after_a_loss(&node, &server, hole).await;
         assert_eq!(receipt.pos.seq, next, "with a hole at {hole}");
         assert_eq!(told, Some(own), "with a hole at {hole}");
+    }
+}
+
+#[tokio::test]
+async fn the_table_that_the_log_keeps_serves_who_names_no_newer_epoch() {
+    let Some((node, _redis)) = Node::on_redis().await else {
+        return;
+    };
+    let group = group();
+    node.append(group, text(user(), "在吗")).await;
+    let heads = node.log.log.heads(&[group], None).await.unwrap();
+    let (head, _) = heads[0].unwrap();
+    let last = node.history.table(group).await.unwrap().last();
+    let (epochs, newer) = (&node.stores.epochs, Row::from((2, 2, 1)));
+    assert!(epochs.add_row(group, last, newer).await.unwrap());
+    for (named, known) in [(0, 1), (1, 1), (2, 2), (3, 2)] {
+        let table = node.history.table_at(group, head, named).await.unwrap();
+        assert_eq!(table.epoch(), known, "epoch {named} is named");
     }
 }
