@@ -24,10 +24,6 @@ const CONNECTIONS: u32 = 16;
 /// How long a call waits for a free connection, or for a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a connection may lie still and be taken without a try. One that broke meanwhile fails a
-/// call, as it would have a moment later.
-const UNTRIED_MAX: Duration = Duration::from_secs(1);
-
 /// How long a call waits for one answer. Above `statement_timeout`, so that a server that lives
 /// says itself what was too slow; this bound is for one that is frozen or cut off.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
@@ -104,21 +100,11 @@ async fn migrate(options: &PgConnectOptions) -> Result<()> {
 }
 
 /// A connection that was given back in the middle of something is tried under a bound first: a
-/// server that is cut off would keep it, and its place in the pool, for many minutes. One that is
-/// taken is tried only if it lay still for a while: most are in use all the time.
+/// server that is cut off would keep it, and its place in the pool, for many minutes.
 fn pool() -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .before_acquire(|connection, before| {
-            Box::pin(async move {
-                if before.idle_for > UNTRIED_MAX {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
         .after_release(|connection, _| {
             Box::pin(async move {
                 let answer = tokio::time::timeout(ACQUIRE_TIMEOUT, connection.ping()).await;
