@@ -194,11 +194,12 @@ impl Cards for RedisCards {
     }
 }
 
-/// The read marks in the fields of a card.
+/// The read marks in the fields of a card, also those of which nothing is counted.
 fn marks(user: UserId, fields: &Value) -> Result<Vec<(UserId, GroupId, ReadMark)>> {
     let mut marks = Vec::new();
     for (name, kept) in pairs(fields)? {
-        let Some(group) = text(name)?.strip_prefix("r:") else {
+        let name = text(name)?;
+        let Some(group) = name.strip_prefix("r:").or_else(|| name.strip_prefix("o:")) else {
             continue;
         };
         if let (Ok(group), Some(mark)) = (group.parse(), read_mark(text(kept)?)) {

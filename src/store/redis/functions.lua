@@ -23,7 +23,8 @@
 --   c  the card: v version, hold and n until when it is not filled since so many changes are under
 --      way, mark the same for read marks; and once filled id the history it was filled under, u the
 --      person, g:<group> the membership, r:<group> the read mark, m:<group> the mentions above it,
---      b:<group> the number of a mark that is under way
+--      b:<group> the number of a mark that is under way, o:<group> the highest read mark that was made,
+--      while r lacks it
 --
 -- HEAD, one text (a hash of the same costs an append 5 us more): position, C, position of the
 -- last change of rights, time, stored position, number of the younger memory.
@@ -668,11 +669,21 @@ local function let_go(keys)
   end
 end
 
--- keys: c; args: group. A read mark is about to move: until it is told where to, the card lacks it.
--- Answers the number under which that is told.
+-- Remembers a mark that was made and is not on the card: a message store that is put back may have
+-- lost it (epochs.md rule 11).
+local function remember(key, group, mark)
+  local known = redis.call('HMGET', key, 'v', 'o:' .. group)
+  if mark and known[1] and (not known[2] or is_below(known[2], mark)) then
+    redis.call('HSET', key, 'o:' .. group, mark)
+  end
+end
+
+-- keys: c; args: group. A read mark is about to move: until it is told where to, nothing is counted
+-- from the card. Answers the number under which that is told.
 local function begin_mark(keys, args)
   local now = now_ms()
   local number = next_version(keys[1], now)
+  remember(keys[1], args[1], redis.call('HGET', keys[1], 'r:' .. args[1]))
   redis.call('HDEL', keys[1], 'r:' .. args[1])
   redis.call('HSET', keys[1], 'b:' .. args[1], decimal(number), 'mark', decimal(now + HOLD_MS))
   return number
@@ -685,13 +696,11 @@ local function end_mark(keys, args)
   if known[2] == args[2] then
     redis.call('HSET', keys[1], 'mark', 0)
   end
-  if known[1] ~= args[2] then
+  if known[1] ~= args[2] or not known[4] then
+    remember(keys[1], group, mark)
     return 0
   end
-  redis.call('HDEL', keys[1], 'b:' .. group)
-  if not known[4] then
-    return 0
-  end
+  redis.call('HDEL', keys[1], 'b:' .. group, 'o:' .. group)
   local above = {}
   for pos in string.gmatch(known[3] or '', '%S+') do
     if is_below(mark, pos) then

@@ -107,6 +107,37 @@ async fn a_card_is_answered_as_it_was_filled(subject: Subject) {
     assert_eq!(nobody.version, Some(0));
 }
 
+async fn a_mark_that_was_made_is_known_for_mending_whatever_comes_of_the_next(subject: Subject) {
+    let card = subject.filled().await;
+    let (cards, whose, group) = (&subject.cards, card.user.id, card.groups[0].group);
+    let highest = async |user, group: GroupId| {
+        let marks = cards.marks(&[group.partition()]).await.unwrap();
+        let own = marks
+            .into_iter()
+            .filter(|(u, g, _)| (*u, *g) == (user, group));
+        own.map(|(_, _, mark)| mark.pos).max()
+    };
+    assert_eq!(highest(whose, group).await, Some(at(1, 10)));
+    // One that nobody told the end of, and one that was overtaken.
+    let overtaken = cards.begin_mark(whose, group).await.unwrap();
+    assert_eq!(highest(whose, group).await, Some(at(1, 10)));
+    let last = cards.begin_mark(whose, group).await.unwrap();
+    let told = cards.end_mark(whose, group, overtaken, mark(11));
+    told.await.unwrap();
+    assert_eq!(highest(whose, group).await, Some(at(1, 11)));
+    cards.end_mark(whose, group, last, mark(12)).await.unwrap();
+    assert_eq!(highest(whose, group).await, Some(at(1, 12)));
+    // Of whom there is no card to count from.
+    let stranger = user();
+    let only = cards.begin_mark(stranger, group).await.unwrap();
+    assert_eq!(highest(stranger, group).await, None);
+    cards
+        .end_mark(stranger, group, only, mark(5))
+        .await
+        .unwrap();
+    assert_eq!(highest(stranger, group).await, Some(at(1, 5)));
+}
+
 async fn a_mark_that_moves_is_not_on_the_card_and_then_stands(subject: Subject) {
     let mut card = subject.filled().await;
     let (who, group) = (card.user.id, card.groups[0].group);
@@ -205,6 +236,7 @@ async fn of_more_mentions_than_are_kept_the_store_is_asked(subject: Subject) {
 contract!({ redis: crate::support::redis::cards_subject }, [
     a_card_is_answered_as_it_was_filled,
     a_mark_that_moves_is_not_on_the_card_and_then_stands,
+    a_mark_that_was_made_is_known_for_mending_whatever_comes_of_the_next,
     of_two_marks_that_overlap_the_later_counts,
     what_was_read_before_something_was_told_does_not_fill_a_card,
     while_a_change_is_under_way_a_card_is_empty_and_stays_so,
