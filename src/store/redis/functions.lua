@@ -696,11 +696,15 @@ local function end_mark(keys, args)
   if known[2] == args[2] then
     redis.call('HSET', keys[1], 'mark', 0)
   end
-  if known[1] ~= args[2] or not known[4] then
+  local is_last = known[1] == args[2]
+  if is_last then
+    redis.call('HDEL', keys[1], 'b:' .. group)
+  end
+  if not is_last or not known[4] then
     remember(keys[1], group, mark)
     return 0
   end
-  redis.call('HDEL', keys[1], 'b:' .. group, 'o:' .. group)
+  redis.call('HDEL', keys[1], 'o:' .. group)
   local above = {}
   for pos in string.gmatch(known[3] or '', '%S+') do
     if is_below(mark, pos) then
