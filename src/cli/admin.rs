@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
-use super::{Exit, complain, options, serve, tell};
+use super::{Exit, options, serve, tell};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::error::Error;
@@ -57,22 +57,14 @@ enum Failure {
 
 /// Does it, and says on standard error what was done.
 pub async fn run(args: Args) -> ExitCode {
-    let config = match args.options.load_or_complain() {
-        Ok(config) => config,
-        Err(exit) => return exit.into(),
+    let Args { options, action } = args;
+    let act = async |config: &Config| Box::pin(act(action, config)).await;
+    let exit_of = |failure: &Failure| match failure {
+        Failure::Start(error) => serve::exit_of(error),
+        Failure::Error(_) => Exit::Unavailable,
+        Failure::NoAccount(_) => Exit::Usage,
     };
-    let exit = match Box::pin(act(args.action, &config)).await {
-        Ok(()) => Exit::Done,
-        Err(failure) => {
-            complain(&failure);
-            match failure {
-                Failure::Start(error) => serve::exit_of(&error),
-                Failure::Error(_) => Exit::Unavailable,
-                Failure::NoAccount(_) => Exit::Usage,
-            }
-        }
-    };
-    exit.into()
+    options.run(act, exit_of).await
 }
 
 async fn act(action: Action, config: &Config) -> Result<(), Failure> {

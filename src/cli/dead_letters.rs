@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Exit, complain, options, print, serve};
+use super::{Exit, options, print, serve};
 use crate::config::Config;
 use crate::model::id::GroupId;
 use crate::pipeline::replay::{Replay, Replayed};
@@ -83,22 +83,14 @@ enum Failure {
 
 /// Does it; what became of each letter goes to standard output.
 pub async fn run(args: Args) -> ExitCode {
-    let config = match args.options.load_or_complain() {
-        Ok(config) => config,
-        Err(exit) => return exit.into(),
+    let Args { options, action } = args;
+    let act = async |config: &Config| Box::pin(act(action, config)).await;
+    let exit_of = |failure: &Failure| match failure {
+        Failure::Start(error) => serve::exit_of(error),
+        Failure::Store(_) | Failure::Stay(_) => Exit::Unavailable,
+        Failure::NoLetter(_) => Exit::Usage,
     };
-    let exit = match Box::pin(act(args.action, &config)).await {
-        Ok(()) => Exit::Done,
-        Err(failure) => {
-            complain(&failure);
-            match failure {
-                Failure::Start(error) => serve::exit_of(&error),
-                Failure::Store(_) | Failure::Stay(_) => Exit::Unavailable,
-                Failure::NoLetter(_) => Exit::Usage,
-            }
-        }
-    };
-    exit.into()
+    options.run(act, exit_of).await
 }
 
 async fn act(action: Action, config: &Config) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! What every subcommand takes that reads the configuration.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use super::{Exit, complain};
 use crate::config::{Config, ConfigError, Environment, Flags};
@@ -45,5 +46,25 @@ impl Options {
             complain(&error);
             Exit::Usage
         })
+    }
+
+    /// Loads the configuration and does `act` with it; what goes wrong is told on standard error, and
+    /// `exit_of` says how the program ends then.
+    pub async fn run<E: std::error::Error + 'static>(
+        self,
+        act: impl AsyncFnOnce(&Config) -> Result<(), E>,
+        exit_of: impl FnOnce(&E) -> Exit,
+    ) -> ExitCode {
+        let exit = match self.load_or_complain() {
+            Ok(config) => match act(&config).await {
+                Ok(()) => Exit::Done,
+                Err(failure) => {
+                    complain(&failure);
+                    exit_of(&failure)
+                }
+            },
+            Err(exit) => exit,
+        };
+        exit.into()
     }
 }
