@@ -18,6 +18,9 @@ use crate::telemetry::{Metrics, show_zero};
 /// Events of one batch at most: what the message store takes well in one insert.
 const BATCH_MAX: usize = 1000;
 
+/// After a batch of so many no more are waited for: each of them costs as little as it can.
+const FULL: usize = 256;
+
 /// Tries of an event on its own before it is buried.
 const TRIES_MAX: u32 = 5;
 
@@ -56,14 +59,16 @@ impl Runner {
         while let Some(taken) = stop.run_until_cancelled(self.take()).await {
             let next = Instant::now() + self.handler.period();
             let done = match taken {
-                Ok(batch) => self.work(&batch).await,
+                Ok(batch) => self.work(&batch).await.map(|()| batch.len()),
                 Err(error) => Err(error),
             };
             match done {
-                Ok(()) => {
+                Ok(handled) => {
                     pause = PAUSE;
                     self.note_oldest(None);
-                    stop.run_until_cancelled(sleep_until(next)).await;
+                    if handled < FULL {
+                        stop.run_until_cancelled(sleep_until(next)).await;
+                    }
                 }
                 Err(error) => {
                     self.failed(&error).await;

@@ -21,7 +21,7 @@ use crate::store::consumers::{Consumer, Delivery};
 use crate::store::dead_letters::DeadLetters;
 use crate::store::epochs::Epochs;
 use crate::store::history::History;
-use crate::store::log::Log;
+use crate::store::log::{Head, Log};
 use crate::store::messages::{Inserted, Messages};
 use crate::store::signals::{Signal, Signals};
 use crate::store::{Result, StoreError};
@@ -103,9 +103,9 @@ impl Persist {
 
     /// Moves the watermarks of the groups whose events were just inserted, and tells who waits.
     async fn advance(&self, positions: &BTreeMap<GroupId, Vec<Position>>) -> Result<()> {
-        let mut reached = Vec::with_capacity(positions.len());
-        for (group, stored) in positions {
-            reached.push((*group, self.contiguous(*group, stored).await?));
+        let mut reached = self.known(positions).await?;
+        for ((group, known), stored) in reached.iter_mut().zip(positions.values()) {
+            self.climb(*group, known, stored).await?;
         }
         let groups: Vec<GroupId> = positions.keys().copied().collect();
         let fences = self.confirm(&groups).await?;
@@ -148,11 +148,9 @@ impl Persist {
         Ok(())
     }
 
-    /// The highest position up to which everything valid is stored. The usual batch continues
-    /// right after the last watermark and needs no look at a store.
-    async fn contiguous(&self, group: GroupId, stored: &[Position]) -> Result<Known> {
-        let newest = stored.last().map_or(0, |pos| pos.epoch);
-        let mut known = self.known(group, newest).await?;
+    /// Moves `known` to the highest position up to which everything valid is stored. The usual batch
+    /// continues right after the last watermark and needs no look at a store.
+    async fn climb(&self, group: GroupId, known: &mut Known, stored: &[Position]) -> Result<()> {
         let (floor, table) = (known.stored, &known.table);
         for pos in stored
             .iter()
@@ -164,25 +162,48 @@ impl Persist {
             }
             known.stored = *pos;
         }
-        Ok(known)
+        Ok(())
     }
 
-    /// A watermark that stands, with a table that knows `epoch`.
-    async fn known(&self, group: GroupId, epoch: Epoch) -> Result<Known> {
-        let known = self.remembered().get(&group).cloned();
-        if let Some(known) = known.filter(|known| known.table.epoch() >= epoch) {
-            return Ok(known);
+    /// Watermarks that stand, each with a table that knows the epochs of its positions.
+    async fn known(
+        &self,
+        positions: &BTreeMap<GroupId, Vec<Position>>,
+    ) -> Result<Vec<(GroupId, Known)>> {
+        let mut known = HashMap::with_capacity(positions.len());
+        {
+            let remembered = self.remembered();
+            for (group, stored) in positions {
+                let newest = stored.last().map_or(0, |pos| pos.epoch);
+                let kept = remembered.get(group).cloned();
+                known.extend(
+                    kept.filter(|k| k.table.epoch() >= newest)
+                        .map(|k| (*group, k)),
+                );
+            }
         }
-        let table = self.stores.history.table(group).await?;
-        let heads = self.stores.log.heads(&[group], None).await?;
-        let head = heads.into_iter().next().flatten();
-        let stored = head
-            .map(|(head, _)| head.stored)
-            .filter(|pos| table.is_valid(*pos));
-        Ok(Known {
-            stored: stored.unwrap_or_default(),
-            table,
-        })
+        let groups = positions.keys().copied();
+        let strange: Vec<GroupId> = groups.clone().filter(|g| !known.contains_key(g)).collect();
+        known.extend(self.look_up(&strange).await?);
+        let find = |group| Some((group, known.remove(&group)?));
+        Ok(groups.filter_map(find).collect())
+    }
+
+    /// Watermarks and tables as the stores have them.
+    async fn look_up(&self, groups: &[GroupId]) -> Result<Vec<(GroupId, Known)>> {
+        if groups.is_empty() {
+            return Ok(Vec::new());
+        }
+        let tables = self.stores.epochs.tables(groups).await?;
+        let heads = self.stores.log.heads(groups, None).await?;
+        let join = |((group, table), head): ((&GroupId, EpochTable), Option<(Head, _)>)| {
+            let stored = head.map(|(head, _)| head.stored);
+            let stored = stored
+                .filter(|pos| table.is_valid(*pos))
+                .unwrap_or_default();
+            (*group, Known { stored, table })
+        };
+        Ok(groups.iter().zip(tables).zip(heads).map(join).collect())
     }
 
     /// The epochs of the partitions whose fence stands, asked after the inserts.

@@ -27,8 +27,8 @@ use crate::model::position::Position;
 use crate::store::consumers::{Consumer, ConsumerLog, Delivery, Unreadable};
 use crate::store::{Result, StoreError};
 
-/// Streams read or claimed in one write.
-const STREAMS: usize = 64;
+/// Streams read or claimed in one write: some 4 ms of a Redis that has nothing else to do.
+const STREAMS: usize = 256;
 
 /// Where the work of both consumers lies, filled by the keeper.
 #[derive(Debug, Default)]
