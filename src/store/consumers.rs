@@ -23,7 +23,7 @@ use crate::model::trace::Trace;
 pub enum Consumer {
     /// Writes events to the message store.
     Persist,
-    /// Keeps durable heads, own totals and mentions.
+    /// Keeps own totals and mentions.
     Unread,
 }
 

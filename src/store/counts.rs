@@ -9,8 +9,9 @@ use super::cards::{Card, CardGroup};
 use super::history::History;
 use super::log::{Head, Log};
 use super::messages::Messages;
-use super::unread::{Cursor, DurableHead, Unread};
+use super::unread::{Cursor, Unread};
 use crate::model::epoch::EpochTable;
+use crate::model::event::Entry;
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::model::unread::{ReadMark, Totals, unread};
@@ -68,7 +69,7 @@ impl Counts {
         }
     }
 
-    /// The head of a group: the live one, or the durable one of a log at rest. All zero for a
+    /// The head of a group: the live one, or the newest stored event of a log that is gone. All zero for a
     /// group without events.
     ///
     /// # Errors
@@ -100,14 +101,13 @@ impl Counts {
             .filter(|(_, head)| head.is_none())
             .map(|(group, _)| *group)
             .collect();
-        let mut durable = match missing.is_empty() {
+        let stored = match missing.is_empty() {
             true => Vec::new(),
-            false => self.unread.heads(&missing).await?,
-        }
-        .into_iter();
-        let at_rest = |head: Option<DurableHead>| head.map_or_else(Head::default, Head::from);
+            false => self.messages.newest(&missing).await?,
+        };
+        let mut stored = stored.iter().map(|newest| newest.as_ref().map(of_stored));
         let fill = |live: Option<(Head, Option<u64>)>| {
-            live.unwrap_or_else(|| (at_rest(durable.next().flatten()), None))
+            live.unwrap_or_else(|| (stored.next().flatten().unwrap_or_default(), None))
         };
         Ok(live.into_iter().map(fill).collect())
     }
@@ -229,15 +229,13 @@ fn by_card(group: &CardGroup, live: (Head, Option<u64>), table: &EpochTable) -> 
     })
 }
 
-impl From<DurableHead> for Head {
-    fn from(head: DurableHead) -> Self {
-        let DurableHead { pos, count, at } = head;
-        Self {
-            pos,
-            count,
-            at,
-            rights: Position::START,
-            stored: pos,
-        }
+/// The head of a log that ends with this event.
+fn of_stored(newest: &Entry) -> Head {
+    Head {
+        pos: newest.pos,
+        count: newest.count,
+        at: newest.at,
+        rights: Position::START,
+        stored: newest.pos,
     }
 }

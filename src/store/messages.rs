@@ -102,6 +102,12 @@ pub trait Messages: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Position>>;
 
+    /// The highest entry of each group, of whatever kind; `None` where there is none.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn newest(&self, groups: &[GroupId]) -> Result<Vec<Option<Entry>>>;
+
     /// The newest entry of each group whose kind is counted and whose position is at most the
     /// given one; `None` where there is none.
     ///

@@ -1,4 +1,4 @@
-//! What unread counts are made of: read marks, own totals, mentions, durable heads.
+//! What unread counts are made of: read marks, own totals, mentions.
 //!
 //! Promises, each a case in `tests/it/contract/unread.rs`:
 //! - A read mark only moves forward.
@@ -22,23 +22,10 @@ pub struct Cursor {
     pub own: (Position, u64),
 }
 
-/// A group's durable head: what is known when the live log is gone or at rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DurableHead {
-    /// The last event handled.
-    pub pos: Position,
-    /// Messages up to there (C).
-    pub count: u64,
-    /// Its time.
-    pub at: Time,
-}
-
 /// What the `unread` consumer learnt from a batch. Positions make each part idempotent: a lower
 /// one never replaces a higher one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Learnt {
-    /// The newest event of each group.
-    pub heads: Vec<(GroupId, DurableHead)>,
     /// The newest own message of each sender: group, sender, position, `sender_count`.
     pub own: Vec<(GroupId, UserId, Position, u64)>,
     /// Those who joined: their read mark begins at their `joined` event, with C there. The own
@@ -60,7 +47,7 @@ pub struct Mention {
     pub at: Time,
 }
 
-/// Read marks, own totals, mentions and durable heads.
+/// Read marks, own totals and mentions.
 #[async_trait]
 pub trait Unread: Send + Sync {
     /// Records what a batch taught.
@@ -91,10 +78,4 @@ pub trait Unread: Send + Sync {
         user: UserId,
         groups: &[(GroupId, Position)],
     ) -> Result<Vec<Vec<Position>>>;
-
-    /// Durable heads, in the order of `groups`.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    async fn heads(&self, groups: &[GroupId]) -> Result<Vec<Option<DurableHead>>>;
 }

@@ -1,5 +1,4 @@
-//! Keeps what unread counts are made of: durable heads, own totals, mentions, and where members
-//! began.
+//! Keeps what unread counts are made of: own totals, mentions, and where members began.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::model::position::Position;
 use crate::store::cards::Cards;
 use crate::store::consumers::{Consumer, Delivery};
 use crate::store::dead_letters::DeadLetters;
-use crate::store::unread::{DurableHead, Learnt, Mention, Unread};
+use crate::store::unread::{Learnt, Mention, Unread};
 use crate::store::{Result, StoreError};
 
 /// Nobody waits for it: what is newer than the last batch is counted from the log.
@@ -85,22 +84,14 @@ pub(in crate::pipeline) async fn record(
 
 /// What a batch says.
 fn learn(batch: &[(GroupId, Entry)]) -> Result<Learnt> {
-    let mut heads: HashMap<GroupId, DurableHead> = HashMap::new();
     let mut own: HashMap<(GroupId, UserId), (Position, u64)> = HashMap::new();
     let mut learnt = Learnt::default();
     for (group, entry) in batch {
-        let head = DurableHead {
-            pos: entry.pos,
-            count: entry.count,
-            at: entry.at,
-        };
-        heads.insert(*group, head);
         if entry.kind.is_counted() {
             own.insert((*group, entry.sender), (entry.pos, entry.sender_count));
         }
         look_inside(&mut learnt, *group, entry)?;
     }
-    learnt.heads = heads.into_iter().collect();
     learnt.own = own
         .into_iter()
         .map(|((g, user), (pos, o))| (g, user, pos, o))

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use sqlx::SqliteExecutor;
+use sqlx::sqlite::SqliteRow;
 
 use super::batch::Batch;
 use super::database::{Database, store_error};
@@ -12,7 +13,7 @@ use super::events;
 use super::log_rows::insert_events;
 use super::rows::{
     corrupt, entries, entry, event_columns, get_bytes, get_group, get_position, get_u64, get_user,
-    int, limit, position_list,
+    group_list, int, limit, position_list,
 };
 use super::writer::{Write, Writer};
 use crate::model::client_id::ClientId;
@@ -95,6 +96,20 @@ impl Messages for EmbeddedMessages {
         rows.iter().map(pos).collect()
     }
 
+    async fn newest(&self, groups: &[GroupId]) -> Result<Vec<Option<Entry>>> {
+        let rows = sqlx::query(
+            "SELECT w.key AS place, e.* FROM json_each(?1) w CROSS JOIN events e
+             ON e.group_id = unhex(w.value) AND (e.epoch, e.seq) = (
+                 SELECT m.epoch, m.seq FROM events m WHERE m.group_id = unhex(w.value)
+                 ORDER BY m.epoch DESC, m.seq DESC LIMIT 1)",
+        )
+        .bind(group_list(groups))
+        .fetch_all(self.database.reader())
+        .await
+        .map_err(store_error)?;
+        placed(&rows, groups.len())
+    }
+
     /// Kind 1 is the message, the one kind that is counted.
     async fn last_messages(&self, groups: &[(GroupId, Position)]) -> Result<Vec<Option<Entry>>> {
         let rows = sqlx::query(
@@ -109,12 +124,7 @@ impl Messages for EmbeddedMessages {
         .fetch_all(self.database.reader())
         .await
         .map_err(store_error)?;
-        let placed = |row| Ok((get_u64(row, "place")?, entry(row)?));
-        let mut found: HashMap<_, _> = rows.iter().map(placed).collect::<Result<_>>()?;
-        Ok((0..)
-            .zip(groups)
-            .map(|(place, _)| found.remove(&place))
-            .collect())
+        placed(&rows, groups.len())
     }
 
     async fn find_sent(&self, group: GroupId, key: SendKey, from: Position) -> Result<Vec<Entry>> {
@@ -230,6 +240,13 @@ async fn identities(
 }
 
 /// The answers for all entries; `None` if something stands at not all of their positions.
+/// Rows with a `place` below `len`, each in its place.
+fn placed(rows: &[SqliteRow], len: usize) -> Result<Vec<Option<Entry>>> {
+    let read = |row| Ok((get_u64(row, "place")?, entry(row)?));
+    let mut found: HashMap<_, _> = rows.iter().map(read).collect::<Result<_>>()?;
+    Ok((0..).take(len).map(|place| found.remove(&place)).collect())
+}
+
 fn compare_all(
     kept: &HashMap<(GroupId, Position), Identity>,
     entries: &[(GroupId, Entry)],

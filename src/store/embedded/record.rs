@@ -14,7 +14,6 @@ use crate::store::unread::Learnt;
 
 /// The rows of each kind, as JSON lists.
 pub(super) struct Record {
-    heads: String,
     own: String,
     joined: String,
     mentions: String,
@@ -27,10 +26,6 @@ impl Record {
     pub(super) fn new(learnt: &Learnt) -> Self {
         let group = |group: &GroupId| hex(group.as_bytes());
         let user = |user: &UserId| hex(user.as_bytes());
-        let heads = learnt.heads.iter().map(|(of, head)| {
-            let (epoch, seq) = parts(head.pos);
-            (group(of), epoch, seq, int(head.count), head.at.as_millis())
-        });
         let own = learnt.own.iter().map(|(of, sender, pos, total)| {
             let (epoch, seq) = parts(*pos);
             (group(of), epoch, seq, user(sender), int(*total))
@@ -50,7 +45,6 @@ impl Record {
             (group(of), epoch, seq, user(by))
         });
         Self {
-            heads: json_list(heads),
             own: json_list(own),
             joined: json_list(joined),
             mentions: json_list(mentions),
@@ -80,7 +74,6 @@ impl Write for Record {
     /// the `joined` event.
     async fn apply(&self, batch: &mut Batch) -> Result<()> {
         for (statement, rows) in [
-            (HEADS, &self.heads),
             (JOINED, &self.joined),
             (OWN, &self.own),
             (MENTIONS, &self.mentions),
@@ -96,13 +89,6 @@ impl Write for Record {
         Ok(())
     }
 }
-
-const HEADS: &str = "
-    INSERT INTO durable_heads (group_id, epoch, seq, count, at)
-    SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4
-    FROM json_each(?1) WHERE true ON CONFLICT (group_id) DO UPDATE
-    SET epoch = excluded.epoch, seq = excluded.seq, count = excluded.count, at = excluded.at
-    WHERE (epoch, seq) < (excluded.epoch, excluded.seq)";
 
 const JOINED: &str = "
     INSERT INTO read_cursors (group_id, read_epoch, read_seq, user_id, read_count, read_own)

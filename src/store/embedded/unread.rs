@@ -1,4 +1,4 @@
-//! Read marks, own totals, mentions and durable heads in the file.
+//! Read marks, own totals and mentions in the file.
 
 use std::collections::HashMap;
 
@@ -9,13 +9,13 @@ use sqlx::{Row as _, SqliteExecutor};
 use super::batch::Batch;
 use super::database::{Database, store_error};
 use super::record::Record;
-use super::rows::{get_group, get_position, get_time, get_u64, group_list, int, position_list};
+use super::rows::{get_group, get_position, get_u64, group_list, int, position_list};
 use super::writer::{Write, Writer};
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::model::unread::{ReadMark, Totals};
 use crate::store::Result;
-use crate::store::unread::{Cursor, DurableHead, Learnt, Unread};
+use crate::store::unread::{Cursor, Learnt, Unread};
 
 /// What unread counts are made of.
 pub struct EmbeddedUnread {
@@ -79,23 +79,6 @@ impl Unread for EmbeddedUnread {
         }
         Ok(mentions)
     }
-
-    async fn heads(&self, groups: &[GroupId]) -> Result<Vec<Option<DurableHead>>> {
-        let rows = sqlx::query(
-            "SELECT h.* FROM json_each(?1) w
-             CROSS JOIN durable_heads h ON h.group_id = unhex(w.value)",
-        )
-        .bind(group_list(groups))
-        .fetch_all(self.database.reader())
-        .await
-        .map_err(store_error)?;
-        let head = |row| Ok((get_group(row, "group_id")?, durable_head(row)?));
-        let found: HashMap<_, _> = rows.iter().map(head).collect::<Result<_>>()?;
-        Ok(groups
-            .iter()
-            .map(|group| found.get(group).copied())
-            .collect())
-    }
 }
 
 async fn cursors(
@@ -141,14 +124,6 @@ fn mark(row: &SqliteRow) -> Result<ReadMark> {
             count: get_u64(row, "read_count")?,
             own: get_u64(row, "read_own")?,
         },
-    })
-}
-
-fn durable_head(row: &SqliteRow) -> Result<DurableHead> {
-    Ok(DurableHead {
-        pos: get_position(row, "epoch", "seq")?,
-        count: get_u64(row, "count")?,
-        at: get_time(row, "at")?,
     })
 }
 

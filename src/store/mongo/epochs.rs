@@ -1,16 +1,17 @@
-//! Fences and epoch tables: one document for each partition, one for each group. Every change is
-//! one atomic update of one document, so that a race has one winner and no transaction.
+//! Fences and epoch tables: one document for the partitions of a digit, one for each group. Every
+//! change is one atomic update of one document, so that a race has one winner and no transaction.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::doc;
 use mongodb::options::ReturnDocument;
 
 use super::database::{Db, Query};
 use super::failure::corrupt;
+use super::fences;
 use super::key;
-use super::layout::{self, FENCES, TABLES, number};
+use super::layout::{self, FENCES, TABLES};
 use crate::model::epoch::{EpochTable, Row};
 use crate::model::id::{GroupId, Partition};
 use crate::model::position::Epoch;
@@ -27,96 +28,51 @@ impl MongoEpochs {
         Self { db }
     }
 
-    /// Updates the fence by a pipeline and answers the one that stands afterwards.
-    async fn update_fence(
-        &self,
-        partition: Partition,
-        change: Document,
-        create: bool,
-    ) -> Result<Option<Fence>> {
-        let fences = self.db.collection(FENCES);
-        let update = fences
-            .find_one_and_update(fence_id(partition), vec![doc! { "$set": change }])
-            .upsert(create)
-            .return_document(ReturnDocument::After);
-        let standing = self.db.call(update).await?;
-        standing.as_deref().map(layout::read_fence).transpose()
+    async fn fences_of(&self, partitions: &[Partition]) -> Result<HashMap<Partition, Stamped>> {
+        let ids: BTreeSet<i32> = partitions.iter().map(|p| fences::id(*p)).collect();
+        let ids: Vec<i32> = ids.into_iter().collect();
+        let query = Query::all(doc! { "_id": { "$in": ids } });
+        let found = self.db.find(FENCES, query, fences::read).await?;
+        Ok(found.into_iter().flatten().collect())
     }
-}
-
-fn fence_id(partition: Partition) -> Document {
-    doc! { "_id": i32::from(partition.0) }
-}
-
-/// Sets the fields of a fence where `condition` holds and keeps them where it does not. Texts
-/// are literals, since a history that begins with a dollar would be read as a field.
-fn set_fence_if(condition: Document, to: &Fence) -> Document {
-    let history = doc! { "$literal": &to.history };
-    doc! {
-        "e": { "$cond": [condition.clone(), number(to.epoch), "$e"] },
-        "h": { "$cond": [condition, history, "$h"] },
-    }
-}
-
-fn is_fence(from: &Fence) -> Document {
-    let epoch = doc! { "$eq": ["$e", number(from.epoch)] };
-    let history = doc! { "$eq": ["$h", { "$literal": &from.history }] };
-    doc! { "$and": [epoch, history] }
-}
-
-fn is_missing() -> Document {
-    doc! { "$eq": [{ "$type": "$e" }, "missing"] }
 }
 
 #[async_trait]
 impl Epochs for MongoEpochs {
     async fn fence(&self, partition: Partition) -> Result<Option<Fence>> {
-        let query = Query::all(fence_id(partition));
-        let fences = self.db.find(FENCES, query, layout::read_fence).await?;
-        Ok(fences.into_iter().next())
+        let mut found = self.fences_of(&[partition]).await?;
+        Ok(found.remove(&partition).and_then(|stamped| stamped.fence))
     }
 
     async fn raise(&self, partition: Partition, from: Option<&Fence>, to: &Fence) -> Result<Fence> {
-        let condition = from.map_or_else(is_missing, is_fence);
-        let change = set_fence_if(condition, to);
-        let standing = self.update_fence(partition, change, from.is_none()).await?;
-        standing.ok_or_else(|| corrupt(format!("the fence of partition {partition} is gone")))
+        let change = fences::raise(partition, from, to);
+        let collection = self.db.collection(FENCES);
+        let update = collection
+            .find_one_and_update(
+                doc! { "_id": fences::id(partition) },
+                vec![doc! { "$set": change }],
+            )
+            .upsert(from.is_none())
+            .return_document(ReturnDocument::After);
+        let standing = self.db.call(update).await?;
+        let standing = standing.as_deref().map(fences::read).transpose()?;
+        let mut standing = standing.into_iter().flatten();
+        let fence = standing.find_map(|(of, stamped)| stamped.fence.filter(|_| of == partition));
+        fence.ok_or_else(|| corrupt(format!("the fence of partition {partition} is gone")))
     }
 
     async fn confirm(&self, fences: &[(Partition, Epoch)]) -> Result<bool> {
-        let confirm = |(partition, epoch): &(Partition, Epoch)| {
-            let mut standing = fence_id(*partition);
-            standing.insert("e", number(*epoch));
-            doc! { "q": standing, "u": { "$inc": { "c": 1_i64 } } }
-        };
-        let statements: Vec<_> = fences.iter().map(confirm).collect();
-        Ok(self.db.update(FENCES, &statements).await? == fences.len())
+        let statements = fences::confirm(fences);
+        Ok(self.db.update(FENCES, &statements).await? == statements.len())
     }
 
-    /// One bulk write. The number of a fence that was never stamped is missing.
     async fn stamp(&self, stamps: &[Stamp]) -> Result<bool> {
-        let stamp = |stamp: &Stamp| {
-            let mut standing = fence_id(stamp.partition);
-            standing.insert("e", number(stamp.epoch));
-            let is_first = stamp.from == 0;
-            let first = doc! { "$in": [0_i64, Bson::Null] };
-            let from = if is_first {
-                first.into()
-            } else {
-                Bson::from(number(stamp.from))
-            };
-            standing.insert("b", from);
-            doc! { "q": standing, "u": { "$set": { "b": number(stamp.to) } } }
-        };
-        let statements: Vec<_> = stamps.iter().map(stamp).collect();
-        Ok(self.db.update(FENCES, &statements).await? == stamps.len())
+        let statements = fences::stamp(stamps);
+        Ok(self.db.update(FENCES, &statements).await? == statements.len())
     }
 
     async fn stamped(&self, partitions: &[Partition]) -> Result<Vec<Stamped>> {
-        let ids: Vec<_> = partitions.iter().map(|p| i32::from(p.0)).collect();
-        let query = Query::all(doc! { "_id": { "$in": ids } });
-        let found = self.db.find(FENCES, query, layout::read_stamped).await?;
-        let found: HashMap<Partition, Stamped> = found.into_iter().collect();
+        let found = self.fences_of(partitions).await?;
         let unstamped = Stamped {
             fence: None,
             batch: Some(0),

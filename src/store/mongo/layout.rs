@@ -7,15 +7,14 @@
 //! | --- | --- | --- |
 //! | `events`, clustered | group, position | `k` kind, `s` sender, `c` group and `client_id` (indexed), `d` digest, `n` C, `o` O, `t` time, `f` the fixed part as JSON text |
 //! | `dead_letters` | consumer/group/position as text | `t` time, `reason`, `bytes` length of what could not be handled, `payload` its beginning |
-//! | `fences` | partition, a 32-bit number | `e` epoch, `h` history, `b` the number of its newest stamp, `c` how often it was confirmed without one |
+//! | `fences` | digit, a 32-bit number | of each of its partitions ([`super::fences`]) `e` epoch, `h` history, `b` the number of its newest stamp, `c` how often it was confirmed without one |
 //! | `tables` | group | `r` rows `[epoch, start, count]`, rising |
 //! | `cursors`, clustered | user, group | `r` read mark `{p position, n C, o O}`, `w` last own message `{p position, o O}`; either may be missing |
-//! | `heads` | group | `h` durable head `{p position, n C, t time}` |
 //! | `inbox` | user, kind, group, position | `b` who mentioned, `t` time |
 //! | `mentions_all` | group, position, who mentioned | none |
 //!
-//! `w` and `h` are moved by `$max`: the position comes first in them, so that MongoDB's own
-//! order of documents is the order of positions.
+//! `w` is moved by `$max`: the position comes first in it, so that MongoDB's own order of documents
+//! is the order of positions.
 
 use bytes::Bytes;
 use mongodb::bson::raw::{RawBinaryRef, cstr};
@@ -29,20 +28,18 @@ use crate::model::client_id::ClientId;
 use crate::model::digest::Digest;
 use crate::model::epoch::{EpochTable, Row};
 use crate::model::event::{Entry, Kind};
-use crate::model::id::{GroupId, Partition, UserId};
+use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::model::time::Time;
 use crate::model::unread::{ReadMark, Totals};
 use crate::store::Result;
-use crate::store::epochs::{Fence, Stamped};
-use crate::store::unread::{Cursor, DurableHead, Mention};
+use crate::store::unread::{Cursor, Mention};
 
 pub(super) const EVENTS: &str = "events";
 pub(super) const DEAD_LETTERS: &str = "dead_letters";
 pub(super) const FENCES: &str = "fences";
 pub(super) const TABLES: &str = "tables";
 pub(super) const CURSORS: &str = "cursors";
-pub(super) const HEADS: &str = "heads";
 pub(super) const INBOX: &str = "inbox";
 pub(super) const MENTIONS_ALL: &str = "mentions_all";
 
@@ -157,28 +154,6 @@ pub(super) fn counted_kinds() -> Vec<i32> {
     counted.map(|kind| i32::from(kind.code())).collect()
 }
 
-/// The fence of a document.
-pub(super) fn read_fence(document: &RawDocument) -> Result<Fence> {
-    let reader = Reader::new(document, FENCES);
-    Ok(Fence {
-        epoch: reader.number("e")?,
-        history: reader.text("h")?.to_owned(),
-    })
-}
-
-/// The partition, fence and number of a document.
-pub(super) fn read_stamped(document: &RawDocument) -> Result<(Partition, Stamped)> {
-    let reader = Reader::new(document, FENCES);
-    let partition = document.get_i32("_id").ok();
-    let partition = partition.and_then(|id| u8::try_from(id).ok());
-    let partition = partition.ok_or_else(|| reader.bad("_id"))?;
-    let stamped = Stamped {
-        fence: Some(read_fence(document)?),
-        batch: Some(reader.optional_number("b")?),
-    };
-    Ok((Partition(partition), stamped))
-}
-
 /// A row of a table as it is kept.
 pub(super) fn row(row: Row) -> Bson {
     Bson::from([row.epoch, row.start, row.count].map(number).to_vec())
@@ -236,23 +211,6 @@ fn parse_mark(mark: &Reader<'_>) -> Result<ReadMark> {
             own: mark.number("o")?,
         },
     })
-}
-
-/// A durable head as it is kept.
-pub(super) fn head(head: &DurableHead) -> Document {
-    doc! { "p": key::position(head.pos), "n": number(head.count), "t": head.at.as_millis() }
-}
-
-/// The group and head of a document.
-pub(super) fn read_head(document: &RawDocument) -> Result<(GroupId, DurableHead)> {
-    let reader = Reader::new(document, HEADS);
-    let head = reader.inner("h")?.ok_or_else(|| reader.bad("h"))?;
-    let head = DurableHead {
-        pos: head.position("p")?,
-        count: head.number("n")?,
-        at: Time::from_millis(head.signed("t")?),
-    };
-    Ok((reader.parsed("_id", GroupId::from_slice)?, head))
 }
 
 /// The inbox entry of a mention.
@@ -356,16 +314,5 @@ mod tests {
         document.insert("r", read_mark(mark));
         assert_eq!(read(&document).read, Some(mark));
         assert_eq!(read_cursor(&raw(&document)).unwrap().0, GROUP);
-    }
-
-    #[test]
-    fn a_head_reads_back() {
-        let standing = DurableHead {
-            pos: POS,
-            count: 9,
-            at: Time::from_millis(12),
-        };
-        let document = doc! { "_id": key::group(GROUP), "h": head(&standing) };
-        assert_eq!(read_head(&raw(&document)).unwrap(), (GROUP, standing));
     }
 }

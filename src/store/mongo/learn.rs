@@ -5,7 +5,7 @@ use mongodb::bson::{Document, RawDocumentBuf, doc};
 
 use super::database::{BATCH_MAX, Db, upsert};
 use super::key;
-use super::layout::{self, CURSORS, HEADS, INBOX, MENTIONS_ALL, number};
+use super::layout::{self, CURSORS, INBOX, MENTIONS_ALL, number};
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::model::unread::ReadMark;
@@ -14,11 +14,10 @@ use crate::store::unread::Learnt;
 
 /// Records a batch.
 pub(super) async fn record(db: &Db, learnt: &Learnt) -> Result<()> {
-    let (cursors, heads) = (cursor_updates(learnt), head_updates(learnt));
+    let cursors = cursor_updates(learnt);
     let (inbox, all) = (inbox_entries(learnt), mentions_of_all(learnt));
     tokio::try_join!(
         db.upsert(CURSORS, &cursors),
-        db.upsert(HEADS, &heads),
         insert(db, INBOX, &inbox),
         insert(db, MENTIONS_ALL, &all),
     )?;
@@ -31,14 +30,6 @@ async fn insert(db: &Db, collection: &str, documents: &[RawDocumentBuf]) -> Resu
         db.insert(collection, batch).await?;
     }
     Ok(())
-}
-
-fn head_updates(learnt: &Learnt) -> Vec<Document> {
-    let heads = learnt.heads.iter();
-    let update = |head| doc! { "$max": { "h": layout::head(head) } };
-    heads
-        .map(|(group, head)| upsert(key::group(*group), update(head)))
-        .collect()
 }
 
 /// Own totals and joins in the order of their positions: the own total at a `joined` event is

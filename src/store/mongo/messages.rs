@@ -18,7 +18,7 @@ use crate::store::Result;
 use crate::store::log::SendKey;
 use crate::store::messages::{Inserted, Messages, Sums};
 
-/// How many groups one query for last messages walks down.
+/// How many groups one query for highest events walks down.
 const LAST_UNION_MAX: usize = 50;
 
 /// How many of these queries run at a time.
@@ -43,24 +43,31 @@ impl MongoMessages {
         self.db.find(EVENTS, query, layout::read_event).await
     }
 
-    /// The newest counted entry of each group, by one query.
-    async fn last_of(&self, groups: Vec<(GroupId, Position)>) -> Result<Vec<Option<Entry>>> {
-        let mut walks = groups.iter().enumerate();
-        let mut pipeline = Vec::new();
-        if let Some((index, place)) = walks.next() {
-            pipeline = last_message(index, *place);
+    /// Of each filter, which is of one group, the highest entry.
+    ///
+    /// One query for [`LAST_UNION_MAX`] groups, each walked down from its bound. Tried on 6.0.5: a
+    /// query for each group costs the server twice as much, `$or` and `$lookup` read the clustered
+    /// events whole, and a second copy of each group's newest message costs every insert as much as
+    /// it saves a list.
+    async fn highest(&self, filters: impl Iterator<Item = Document>) -> Result<Vec<Option<Entry>>> {
+        let filters: Vec<Document> = filters.collect();
+        let unions: Vec<_> = filters.chunks(LAST_UNION_MAX).map(<[_]>::to_vec).collect();
+        let queries = stream::iter(unions).map(|union| self.highest_of(union));
+        let found: Vec<_> = queries.buffered(LAST_QUERIES_MAX).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn highest_of(&self, filters: Vec<Document>) -> Result<Vec<Option<Entry>>> {
+        let mut highest = vec![None; filters.len()];
+        let mut walks = filters.into_iter().enumerate().map(walk_down);
+        let mut pipeline = walks.next().unwrap_or_default();
+        let union = |walk| doc! { "$unionWith": { "coll": EVENTS, "pipeline": walk } };
+        pipeline.extend(walks.map(union));
+        let read = |document: &RawDocument| layout::read_indexed_event(document, highest.len());
+        for (index, entry) in self.db.aggregate(EVENTS, pipeline, read).await? {
+            highest[index] = Some(entry);
         }
-        pipeline.extend(walks.map(|(index, place)| {
-            let walk = last_message(index, *place);
-            doc! { "$unionWith": { "coll": EVENTS, "pipeline": walk } }
-        }));
-        let read = |document: &RawDocument| layout::read_indexed_event(document, groups.len());
-        let found = self.db.aggregate(EVENTS, pipeline, read).await?;
-        let mut last = vec![None; groups.len()];
-        for (index, entry) in found {
-            last[index] = Some(entry);
-        }
-        Ok(last)
+        Ok(highest)
     }
 }
 
@@ -68,10 +75,8 @@ fn range(group: GroupId, after: Position, upto: Position) -> Document {
     key::above(key::event(group, after), key::event(group, upto))
 }
 
-/// The stages that find the newest counted event up to a position and name it by `index`.
-fn last_message(index: usize, (group, upto): (GroupId, Position)) -> Vec<Document> {
-    let mut filter = up_to(group, upto);
-    filter.insert("k", doc! { "$in": layout::counted_kinds() });
+/// The stages that find the highest event and name it by `index`.
+fn walk_down((index, filter): (usize, Document)) -> Vec<Document> {
     vec![
         doc! { "$match": filter },
         doc! { "$sort": { "_id": -1 } },
@@ -152,16 +157,19 @@ impl Messages for MongoMessages {
         self.db.find(EVENTS, query, layout::event_position).await
     }
 
-    /// One query for [`LAST_UNION_MAX`] groups, each walked down from its bound: the first or
-    /// second event is nearly always one that counts. Tried on 6.0.5: a query for each group
-    /// costs the server twice as much, `$or` and `$lookup` read the clustered events whole, and
-    /// a second copy of each group's newest message costs every insert as much as it saves a
-    /// list.
+    async fn newest(&self, groups: &[GroupId]) -> Result<Vec<Option<Entry>>> {
+        self.highest(groups.iter().map(|group| up_to(*group, key::LAST)))
+            .await
+    }
+
+    /// The first or second event from a bound down is nearly always one that counts.
     async fn last_messages(&self, groups: &[(GroupId, Position)]) -> Result<Vec<Option<Entry>>> {
-        let unions: Vec<_> = groups.chunks(LAST_UNION_MAX).map(<[_]>::to_vec).collect();
-        let queries = stream::iter(unions).map(|union| self.last_of(union));
-        let last: Vec<_> = queries.buffered(LAST_QUERIES_MAX).try_collect().await?;
-        Ok(last.into_iter().flatten().collect())
+        let last = |(group, upto): &(GroupId, Position)| {
+            let mut filter = up_to(*group, *upto);
+            filter.insert("k", doc! { "$in": layout::counted_kinds() });
+            filter
+        };
+        self.highest(groups.iter().map(last)).await
     }
 
     async fn find_sent(&self, group: GroupId, key: SendKey, from: Position) -> Result<Vec<Entry>> {

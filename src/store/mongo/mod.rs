@@ -19,6 +19,7 @@ mod database;
 mod dead_letters;
 mod epochs;
 mod failure;
+mod fences;
 mod field;
 mod fitness;
 mod insert;

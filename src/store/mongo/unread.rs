@@ -1,4 +1,4 @@
-//! Read marks, own totals, mentions and durable heads. Every answer for many groups is one or
+//! Read marks, own totals and mentions. Every answer for many groups is one or
 //! two queries.
 
 use std::collections::HashMap;
@@ -11,13 +11,13 @@ use super::database::{Db, Query};
 use super::failure::corrupt;
 use super::field::Reader;
 use super::key;
-use super::layout::{self, CURSORS, HEADS, INBOX, MENTIONS_ALL};
+use super::layout::{self, CURSORS, INBOX, MENTIONS_ALL};
 use super::learn;
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::model::unread::ReadMark;
 use crate::store::Result;
-use crate::store::unread::{Cursor, DurableHead, Learnt, Unread};
+use crate::store::unread::{Cursor, Learnt, Unread};
 
 /// How many ranges one query for mentions holds at most.
 const RANGES_MAX: usize = 500;
@@ -155,14 +155,5 @@ impl Unread for MongoUnread {
             above.copied().collect()
         });
         Ok(mentions.collect())
-    }
-
-    async fn heads(&self, groups: &[GroupId]) -> Result<Vec<Option<DurableHead>>> {
-        let ids = groups.iter().copied();
-        let found = self.db.by_group(HEADS, ids, layout::read_head).await?;
-        Ok(groups
-            .iter()
-            .map(|group| found.get(group).copied())
-            .collect())
     }
 }

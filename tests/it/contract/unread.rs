@@ -1,10 +1,10 @@
-//! What [`Unread`] promises: marks and heads that only move forward, batches that may come again.
+//! What [`Unread`] promises: marks that only move forward, batches that may come again.
 
 use futures::future::join_all;
 use qunliu::model::id::{GroupId, UserId};
 use qunliu::model::position::{PART_MAX, Position};
 use qunliu::model::unread::{ReadMark, Totals};
-use qunliu::store::unread::{Cursor, DurableHead, Learnt, Mention, Unread};
+use qunliu::store::unread::{Cursor, Learnt, Mention, Unread};
 
 use crate::support::fixture::Fixture;
 use crate::support::sample::{AT, at, group, user};
@@ -15,17 +15,6 @@ const fn mark(pos: Position, count: u64, own: u64) -> ReadMark {
     ReadMark {
         pos,
         totals: Totals { count, own },
-    }
-}
-
-const fn head(pos: Position, count: u64) -> DurableHead {
-    DurableHead { pos, count, at: AT }
-}
-
-fn learnt_head(group: GroupId, head: DurableHead) -> Learnt {
-    Learnt {
-        heads: vec![(group, head)],
-        ..Learnt::default()
     }
 }
 
@@ -65,10 +54,6 @@ async fn cursor(unread: &dyn Unread, user: UserId, group: GroupId) -> Cursor {
     unread.cursors(user, &[group]).await.unwrap().remove(0)
 }
 
-async fn head_of(unread: &dyn Unread, group: GroupId) -> Option<DurableHead> {
-    unread.heads(&[group]).await.unwrap().remove(0)
-}
-
 async fn mentioned(unread: &dyn Unread, user: UserId, group: GroupId, above: Position) -> usize {
     let mentions = unread.mentions(user, &[(group, above)]).await;
     let mentions = mentions.unwrap().remove(0);
@@ -79,53 +64,10 @@ async fn mentioned(unread: &dyn Unread, user: UserId, group: GroupId, above: Pos
 async fn what_was_never_recorded_is_nothing(unread: Subject) {
     let (user, group) = (user(), group());
     assert_eq!(cursor(&*unread, user, group).await, Cursor::default());
-    assert_eq!(head_of(&*unread, group).await, None);
     assert_eq!(mentioned(&*unread, user, group, Position::START).await, 0);
     record(&*unread, &Learnt::default()).await;
     assert!(unread.cursors(user, &[]).await.unwrap().is_empty());
-    assert!(unread.heads(&[]).await.unwrap().is_empty());
     assert!(unread.mentions(user, &[]).await.unwrap().is_empty());
-}
-
-async fn a_head_only_moves_forward(unread: Subject) {
-    let group = group();
-    for (recorded, standing) in [
-        (head(at(3, 10), 7), head(at(3, 10), 7)),
-        (head(at(3, 300), 200), head(at(3, 300), 200)),
-        (head(at(3, 11), 8), head(at(3, 300), 200)),
-        (head(at(4, 256), 190), head(at(4, 256), 190)),
-        (head(at(3, 400), 250), head(at(4, 256), 190)),
-    ] {
-        record(&*unread, &learnt_head(group, recorded)).await;
-        assert_eq!(head_of(&*unread, group).await, Some(standing));
-    }
-}
-
-async fn of_racing_heads_the_highest_stands(unread: Subject) {
-    let group = group();
-    let batches: Vec<_> = (1..=20)
-        .map(|seq| learnt_head(group, head(at(1, seq), seq)))
-        .collect();
-    for outcome in join_all(batches.iter().map(|batch| unread.record(batch))).await {
-        outcome.unwrap();
-    }
-    let highest = head(at(1, 20), 20);
-    assert_eq!(head_of(&*unread, group).await, Some(highest));
-}
-
-async fn heads_come_in_the_order_of_the_groups(unread: Subject) {
-    let groups: Vec<_> = (0..500).map(|_| group()).collect();
-    let heads = groups.iter().zip(1..).skip(100);
-    let learnt = Learnt {
-        heads: heads.map(|(g, n)| (*g, head(at(1, n), n))).collect(),
-        ..Learnt::default()
-    };
-    record(&*unread, &learnt).await;
-    let asked: Vec<_> = groups.iter().rev().copied().collect();
-    let found = unread.heads(&asked).await.unwrap();
-    let seqs: Vec<_> = found.iter().map(|h| h.map(|h| h.pos.seq)).collect();
-    let expected: Vec<_> = (1..=500).rev().map(|n| (n > 100).then_some(n)).collect();
-    assert_eq!(seqs, expected);
 }
 
 async fn an_own_total_only_moves_forward(unread: Subject) {
@@ -240,8 +182,6 @@ async fn the_largest_numbers_are_kept(unread: Subject) {
     let last = at(PART_MAX, PART_MAX);
     let read = mark(last, PART_MAX, PART_MAX);
     assert_eq!(unread.mark_read(user, group, read).await.unwrap(), read);
-    record(&*unread, &learnt_head(group, head(last, PART_MAX))).await;
-    assert_eq!(head_of(&*unread, group).await, Some(head(last, PART_MAX)));
 }
 
 async fn cursors_come_in_the_order_of_the_groups_and_of_one_user(unread: Subject) {
@@ -361,7 +301,6 @@ async fn mentions_of_five_hundred_groups_come_in_their_order(unread: Subject) {
 async fn a_batch_recorded_again_changes_nothing(unread: Subject) {
     let (group, one, two) = (group(), user(), user());
     let learnt = Learnt {
-        heads: vec![(group, head(at(1, 12), 9))],
         own: vec![(group, one, at(1, 12), 4)],
         joined: vec![(group, two, at(1, 10), 8)],
         mentions: vec![(group, two, at(1, 11), Mention { by: one, at: AT })],
@@ -374,8 +313,8 @@ async fn a_batch_recorded_again_changes_nothing(unread: Subject) {
     let before = snapshot(&*unread, group, &[one, two]).await;
     record(&*unread, &learnt).await;
     assert_eq!(snapshot(&*unread, group, &[one, two]).await, before);
-    assert_eq!(before.1[1].read, Some(read));
-    assert_eq!(before.2, [0, 2]);
+    assert_eq!(before.0[1].read, Some(read));
+    assert_eq!(before.1, [0, 2]);
 }
 
 /// All that is kept of these people in this group.
@@ -383,13 +322,13 @@ async fn snapshot(
     unread: &dyn Unread,
     group: GroupId,
     users: &[UserId],
-) -> (Option<DurableHead>, Vec<Cursor>, Vec<usize>) {
+) -> (Vec<Cursor>, Vec<usize>) {
     let (mut cursors, mut mentions) = (Vec::new(), Vec::new());
     for user in users {
         cursors.push(cursor(unread, *user, group).await);
         mentions.push(mentioned(unread, *user, group, Position::START).await);
     }
-    (head_of(unread, group).await, cursors, mentions)
+    (cursors, mentions)
 }
 
 async fn thousands_of_everything_are_recorded_in_one_call(unread: Subject) {
@@ -398,7 +337,6 @@ async fn thousands_of_everything_are_recorded_in_one_call(unread: Subject) {
     let by = user();
     let pairs = || groups.iter().flat_map(|g| users.iter().map(|u| (*g, *u)));
     let learnt = Learnt {
-        heads: groups.iter().map(|g| (*g, head(at(1, 9), 9))).collect(),
         own: pairs().map(|(g, u)| (g, u, at(1, 9), 3)).collect(),
         joined: pairs().map(|(g, u)| (g, u, at(1, 5), 4)).collect(),
         mentions: pairs()
@@ -432,9 +370,6 @@ contract!(
     },
     [
         what_was_never_recorded_is_nothing,
-        a_head_only_moves_forward,
-        of_racing_heads_the_highest_stands,
-        heads_come_in_the_order_of_the_groups,
         an_own_total_only_moves_forward,
         a_member_begins_to_read_at_the_joined_event,
         who_joins_again_begins_at_the_new_event_with_the_own_total_held,

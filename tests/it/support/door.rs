@@ -253,6 +253,10 @@ impl Messages for MessagesBehindDoor {
         self.messages.positions(group, after, limit).await
     }
 
+    async fn newest(&self, groups: &[GroupId]) -> Result<Vec<Option<Entry>>> {
+        self.messages.newest(groups).await
+    }
+
     async fn last_messages(&self, groups: &[(GroupId, Position)]) -> Result<Vec<Option<Entry>>> {
         self.messages.last_messages(groups).await
     }

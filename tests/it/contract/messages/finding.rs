@@ -12,6 +12,30 @@ use qunliu::store::messages::Sums;
 use super::{Subject, keep, keep_entries, seqs};
 use crate::support::sample::{at, entry, group, message, text, user};
 
+async fn the_newest_entry_is_the_highest_of_whatever_kind(messages: Subject) {
+    let (group, user) = (group(), user());
+    let left = entry(at(2, 6), user, ClientId::random(), Content::Left { user });
+    let below = [at(1, 900), at(2, 5)].map(|pos| message(pos, "在吗"));
+    keep_entries(&*messages, group, std::slice::from_ref(&left)).await;
+    keep_entries(&*messages, group, &below).await;
+    assert_eq!(messages.newest(&[group]).await.unwrap(), [Some(left)]);
+}
+
+async fn newest_entries_of_five_hundred_groups_come_in_their_order(messages: Subject) {
+    let groups: Vec<_> = (0..500).map(|_| group()).collect();
+    let numbered = groups.iter().zip(1..).skip(100);
+    let batch: Vec<_> = numbered
+        .map(|(g, n)| (*g, message(at(1, n), "新")))
+        .collect();
+    messages.insert(&batch).await.unwrap();
+    let asked: Vec<_> = groups.iter().rev().copied().collect();
+    let newest = messages.newest(&asked).await.unwrap();
+    let seqs: Vec<_> = newest.into_iter().map(|e| e.map(|e| e.pos.seq)).collect();
+    let expected: Vec<_> = (1..=500).rev().map(|n| (n > 100).then_some(n)).collect();
+    assert_eq!(seqs, expected);
+    assert!(messages.newest(&[]).await.unwrap().is_empty());
+}
+
 async fn the_last_message_is_the_newest_counted_entry_up_to_the_bound(messages: Subject) {
     let group = group();
     let user = user();
@@ -181,6 +205,8 @@ contract!(
         embedded: crate::support::embedded::messages_subject,
     },
     [
+        the_newest_entry_is_the_highest_of_whatever_kind,
+        newest_entries_of_five_hundred_groups_come_in_their_order,
         the_last_message_is_the_newest_counted_entry_up_to_the_bound,
         a_group_without_a_message_has_no_last_one,
         last_messages_of_five_hundred_groups_come_in_their_order,
