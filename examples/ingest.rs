@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
-use qunliu::cli::load::cpu::used;
+use qunliu::cli::load::cpu::used_by;
 use qunliu::clock::{Clock as _, SystemClock};
 
 /// A message on the wire: its group, its `client_id`, and some thirty Chinese characters.
@@ -354,7 +354,7 @@ impl Load {
             });
         }
         sleep(Duration::from_millis(500)).await;
-        let (before, began) = (all(pids)?, Instant::now());
+        let (before, began) = (used_by(pids)?, Instant::now());
         let count = self.rate * self.seconds;
         for said in 0..count {
             sleep_until(began + Duration::from_secs_f64(said as f64 / self.rate as f64)).await;
@@ -365,7 +365,7 @@ impl Load {
             writers[said % self.sockets].write_all(&frame).await?;
         }
         sleep(Duration::from_secs(1)).await;
-        let spent = (all(pids)? - before).as_secs_f64();
+        let spent = (used_by(pids)? - before).as_secs_f64();
         drop(writers);
         let mut accepted = 0;
         while let Some(read) = readers.join_next().await {
@@ -380,8 +380,4 @@ impl Load {
         );
         Ok(())
     }
-}
-
-fn all(pids: &[u32]) -> Done<Duration> {
-    pids.iter().map(|pid| Ok(used(*pid)?)).sum()
 }

@@ -1,4 +1,4 @@
-//! CPU time of the server's process, of all threads that it has or had.
+//! CPU time of processes, of all threads that they have or had.
 
 use std::time::Duration;
 
@@ -27,11 +27,22 @@ fn ticks(stat: &str) -> u32 {
     times.filter_map(|field| field.parse::<u32>().ok()).sum()
 }
 
-/// The row of the report: what one delivery cost.
-pub fn row(used: Duration, delivered: u64) -> String {
-    let each = used / u32::try_from(delivered.max(1)).unwrap_or(u32::MAX);
-    let micros = each.as_secs_f64() * 1e6;
-    format!("| server CPU per delivery | {micros:.2} us |\n")
+/// What these processes used together.
+///
+/// # Errors
+/// As [`used`].
+pub fn used_by(pids: &[u32]) -> Result<Duration, Impossible> {
+    pids.iter().map(|pid| used(*pid)).sum()
+}
+
+/// The rows of the report: what one delivery and one message cost.
+pub fn rows(used: Duration, delivered: u64, sent: u64) -> String {
+    let micros = |count: u64| {
+        let each = used / u32::try_from(count.max(1)).unwrap_or(u32::MAX);
+        each.as_secs_f64() * 1e6
+    };
+    let (delivery, message) = (micros(delivered), micros(sent));
+    format!("| CPU per delivery | {delivery:.2} us |\n| CPU per message | {message:.2} us |\n")
 }
 
 #[cfg(test)]

@@ -103,9 +103,10 @@ pub struct Args {
     /// Beside the run: this many groups in which idle clients listen and nobody speaks.
     #[arg(long, default_value_t = 0)]
     pub idle_groups: usize,
-    /// The process of the server: for --idle, and to print its CPU time per delivery.
+    /// The process of the server: for --idle, and to print its CPU time per delivery and per message. More
+    /// than once, with those of its stores: what they used together.
     #[arg(long)]
-    pub server_pid: Option<u32>,
+    pub server_pid: Vec<u32>,
 }
 
 /// Makes the run. 0 = nothing is wrong, 1 = a flaw was found, 2 = the run was impossible.

@@ -75,15 +75,13 @@ pub(super) async fn load(args: &Args) -> Result<bool, Impossible> {
     }
     let clients = spawn_clients(&run, &cast, seed, &tasks);
     let connected = wait_connected(&run).await;
-    let mut cpu = args.server_pid.map(cpu::used).transpose()?;
+    let before = cpu::used_by(&args.server_pid)?;
     if connected.is_ok() {
         start.send_replace(Some(run.origin.elapsed()));
         send(&run).await;
         settle(&run, Duration::from_secs(args.settle)).await;
     }
-    if let (Some(pid), Some(before)) = (args.server_pid, cpu.as_mut()) {
-        *before = cpu::used(pid)?.saturating_sub(*before);
-    }
+    let used = cpu::used_by(&args.server_pid)?.saturating_sub(before);
     run.stop.cancel();
     let ends = join_all(clients)
         .await
@@ -93,8 +91,9 @@ pub(super) async fn load(args: &Args) -> Result<bool, Impossible> {
     tasks.stop(STOP_TIMEOUT, std::future::pending()).await;
     connected?;
     let is_clean = audit(&run, &cast, ends, args.may_lose).await?;
-    if let Some(used) = cpu {
-        say(&cpu::row(used, run.meter.delivered.get()));
+    if !args.server_pid.is_empty() {
+        let (delivered, sent) = (run.meter.delivered.get(), run.meter.sent.get());
+        say(&cpu::rows(used, delivered, sent));
     }
     Ok(is_clean)
 }
@@ -324,7 +323,7 @@ fn report(meter: &Meter, findings: &Findings) {
 /// # Errors
 /// The run could not be made.
 pub(super) async fn measure_idle(args: &Args, count: usize) -> Result<(), Impossible> {
-    let Some(pid) = args.server_pid else {
+    let Some(&pid) = args.server_pid.first() else {
         return Err(Impossible::Arguments(
             "--idle needs --server-pid".to_owned(),
         ));
