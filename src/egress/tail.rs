@@ -34,11 +34,12 @@ const FILL: usize = 256;
 /// The pause after the log failed.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The rest after a round of pushes: as long as the round, so that under load the next one finds
-/// more events for each frame and more frames for each write; none after less than the first
+/// The rest after a round of pushes: so many times as long as the round, so that under load the next
+/// one finds more events for each frame and more frames for each write; none after less than the first
 /// bound, never longer than the second.
-const REST_FROM: Duration = Duration::from_millis(1);
-const REST_MAX: Duration = Duration::from_millis(5);
+const RESTS: u32 = 4;
+const REST_FROM: Duration = Duration::from_micros(500);
+const REST_MAX: Duration = Duration::from_millis(8);
 
 /// Pushes what is appended.
 pub struct Pusher {
@@ -281,7 +282,7 @@ impl Drop for Round {
 
 async fn rest(worked: Duration, stop: &CancellationToken) {
     if worked >= REST_FROM {
-        stop.run_until_cancelled(sleep(worked.min(REST_MAX))).await;
+        stop.run_until_cancelled(sleep((worked * RESTS).min(REST_MAX))).await;
     }
 }
 
