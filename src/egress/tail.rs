@@ -282,7 +282,8 @@ impl Drop for Round {
 
 async fn rest(worked: Duration, stop: &CancellationToken) {
     if worked >= REST_FROM {
-        stop.run_until_cancelled(sleep((worked * RESTS).min(REST_MAX))).await;
+        stop.run_until_cancelled(sleep((worked * RESTS).min(REST_MAX)))
+            .await;
     }
 }
 

@@ -38,19 +38,8 @@ impl Persisting {
     /// With `[1,1]` to `[1,3]` in the log.
     async fn new() -> Option<Self> {
         let (node, redis) = Node::on_redis().await?;
-        let stores = Stores {
-            log: node.log.clone(),
-            messages: node.stores.messages.clone(),
-            dead_letters: node.stores.dead_letters.clone(),
-            epochs: node.epochs.clone(),
-            signals: node.stores.signals.clone(),
-            history: node.history.clone(),
-            fences: node.fences.clone(),
-            reopener: node.reopener.clone(),
-        };
-        let clock = Arc::new(ManualClock::at(AT));
         let persisting = Self {
-            persist: Persist::new(stores, clock, node.metrics.clone(), node.traces.clone()),
+            persist: Self::persist(&node),
             signals: node.stores.signals.listen(),
             group: group(),
             node,
@@ -63,6 +52,22 @@ impl Persisting {
         Some(persisting)
     }
 
+    /// A persister that remembers nothing yet.
+    fn persist(node: &Node) -> Persist {
+        let stores = Stores {
+            log: node.log.clone(),
+            messages: node.stores.messages.clone(),
+            dead_letters: node.stores.dead_letters.clone(),
+            epochs: node.epochs.clone(),
+            signals: node.stores.signals.clone(),
+            history: node.history.clone(),
+            fences: node.fences.clone(),
+            reopener: node.reopener.clone(),
+        };
+        let clock = Arc::new(ManualClock::at(AT));
+        Persist::new(stores, clock, node.metrics.clone(), node.traces.clone())
+    }
+
     /// The event at a position of the log.
     async fn entry(&self, pos: Position) -> Entry {
         let (group, log) = (self.group, &self.node.log.log);
@@ -72,13 +77,8 @@ impl Persisting {
     }
 
     async fn try_handle(&self, pos: Position) -> Result<()> {
-        let delivery = Delivery {
-            group: self.group,
-            pos,
-            entry: Ok(self.entry(pos).await),
-            trace: None,
-        };
-        self.persist.handle(&[delivery]).await
+        let entry = self.entry(pos).await;
+        self.persist.handle(&[delivery(self.group, entry)]).await
     }
 
     async fn handle(&self, pos: Position) {
@@ -113,6 +113,42 @@ impl Persisting {
         let epochs = &self.node.stores.epochs;
         epochs.raise(partition, Some(&seen), &next).await.unwrap()
     }
+}
+
+const fn delivery(group: GroupId, entry: Entry) -> Delivery {
+    Delivery {
+        group,
+        pos: entry.pos,
+        entry: Ok(entry),
+        trace: None,
+    }
+}
+
+#[tokio::test]
+async fn groups_that_are_met_first_in_one_batch_each_begin_where_they_stand() {
+    let Some(mut persisting) = Persisting::new().await else {
+        return;
+    };
+    let (one, other) = (persisting.group, group());
+    for _ in 1..=2 {
+        persisting.node.append(other, text(user(), "在吗")).await;
+    }
+    // What another node had stored of the first one.
+    persisting.handle(at(1, 1)).await;
+    persisting.said();
+    let node = &persisting.node;
+    let forgetful = Persisting::persist(node);
+    let second = persisting.entry(at(1, 2)).await;
+    let news = node.log.log.range(other, Position::START, None, 2).await;
+    let news = news
+        .unwrap()
+        .into_iter()
+        .map(|entry| delivery(other, entry));
+    let batch: Vec<_> = [delivery(one, second)].into_iter().chain(news).collect();
+    forgetful.handle(&batch).await.unwrap();
+    let heads = node.log.log.heads(&[one, other], None).await.unwrap();
+    let stored: Vec<_> = heads.iter().map(|head| head.unwrap().0.stored).collect();
+    assert_eq!(stored, [at(1, 2), at(1, 2)]);
 }
 
 #[tokio::test]

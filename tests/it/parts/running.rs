@@ -14,7 +14,7 @@ use qunliu::store::{Result, StoreError};
 
 use super::Node;
 use crate::support::eventually;
-use crate::support::logs::{DEADLINE, new_group, user};
+use crate::support::logs::{DEADLINE, Group, new_group, user};
 use crate::support::sample::at;
 
 /// A consumer that notes what it handled. The first call of all finds its store away, and some
@@ -22,6 +22,7 @@ use crate::support::sample::at;
 #[derive(Default)]
 struct Noting {
     impossible: HashSet<Position>,
+    period: Duration,
     noted: Mutex<Noted>,
 }
 
@@ -39,7 +40,7 @@ impl Handler for Noting {
     }
 
     fn period(&self) -> Duration {
-        Duration::ZERO
+        self.period
     }
 
     async fn handle(&self, batch: &[Delivery]) -> Result<()> {
@@ -74,13 +75,25 @@ impl Handler for Noting {
 async fn run(noting: &Arc<Noting>, done: usize) {
     let node = Node::new().await;
     let group = new_group(&node.stores.log).await;
-    for _ in 1..=4 {
+    say(&group, 4).await;
+    start(&node, noting);
+    wait(noting, done).await;
+}
+
+async fn say(group: &Group, count: usize) {
+    for _ in 0..count {
         group.say(user(), "在吗").await;
     }
+}
+
+fn start(node: &Node, noting: &Arc<Noting>) {
     let (consumers, metrics) = (node.stores.consumers.clone(), node.metrics.clone());
     let runner = Runner::new(consumers, noting.clone(), metrics);
     let tasks = &node.tasks;
     tasks.spawn(runner.run(tasks.draining().clone()));
+}
+
+async fn wait(noting: &Arc<Noting>, done: usize) {
     eventually(DEADLINE, async || {
         let noted = noting.noted.lock().unwrap();
         noted.handled.len() + noted.buried.len() >= done
@@ -107,4 +120,26 @@ async fn an_event_that_can_never_be_handled_is_put_aside_and_no_other() {
     let noted = noting.noted.lock().unwrap();
     assert_eq!(noted.handled, [at(1, 1), at(1, 3), at(1, 4)]);
     assert_eq!(noted.buried, [at(1, 2)]);
+}
+
+#[tokio::test]
+async fn a_small_batch_is_followed_by_a_rest_and_a_full_one_by_none() {
+    for (first, rests) in [(255, true), (256, false)] {
+        let noting = Arc::new(Noting {
+            period: Duration::from_secs(3600),
+            ..Noting::default()
+        });
+        let node = Node::new().await;
+        let group = new_group(&node.stores.log).await;
+        say(&group, first).await;
+        start(&node, &noting);
+        wait(&noting, first).await;
+        say(&group, 1).await;
+        if rests {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            assert_eq!(noting.noted.lock().unwrap().handled.len(), first);
+        } else {
+            wait(&noting, first + 1).await;
+        }
+    }
 }
