@@ -6,7 +6,8 @@
 //! written a frame of `FRAME` bytes.
 //!
 //! `floor drive ADDRESS PID SOCKETS GROUPS RATE SECONDS` deals sockets into groups as `qunliu load`
-//! does, speaks at a rate that does not wait for answers, and prints the deliveries and what each cost
+//! does, with readers on as many threads, for what a write costs depends on who is woken by it; speaks at a rate
+//! that does not wait for answers, and prints the deliveries and what each cost
 //! the process `PID`.
 
 #![expect(clippy::print_stdout, reason = "it reports to whoever runs it")]
@@ -47,7 +48,7 @@ fn main() -> Done {
             let [sockets, groups, rate, seconds] = numbers[..] else {
                 return Err("drive ADDRESS PID SOCKETS GROUPS RATE SECONDS".into());
             };
-            let runtime = tokio::runtime::Builder::new_current_thread()
+            let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()?;
             runtime.block_on(drive(
