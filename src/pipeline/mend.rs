@@ -26,7 +26,6 @@ use crate::store::log::Log;
 use crate::store::messages::{Inserted, Messages};
 use crate::store::unread::Unread;
 use crate::store::{Result, StoreError};
-use crate::telemetry::Metrics;
 
 /// Events read or written at a time.
 const STEP: usize = 500;
@@ -50,8 +49,6 @@ pub struct Mender {
     pub unread: Arc<dyn Unread>,
     /// Who must hear of mentions.
     pub cards: Arc<dyn Cards>,
-    /// Counts what is lost.
-    pub metrics: Metrics,
 }
 
 /// A mended group: everything up to `end` is stored.
@@ -73,6 +70,8 @@ pub(super) struct Cut {
     pub(super) at: Time,
     /// The own total of everyone up to the end.
     pub(super) own: HashMap<UserId, u64>,
+    /// How many events are nowhere any more.
+    pub(super) lost: u64,
 }
 
 /// A group under mending.
@@ -244,13 +243,19 @@ impl Mender {
             from = found.upto;
         }
         self.fill(&mut copy, patient.end + 1).await?;
-        self.tell(&copy, row, patient.end);
-        let Copy { count, at, own, .. } = copy;
+        let Copy {
+            count,
+            at,
+            own,
+            lost,
+            ..
+        } = copy;
         Ok(Cut {
             row,
             count,
             at,
             own,
+            lost,
         })
     }
 
@@ -279,18 +284,6 @@ impl Mender {
             Err(StoreError::Corrupt { .. }) => Ok(()),
             recorded => recorded,
         }
-    }
-
-    fn tell(&self, copy: &Copy, row: Row, end: Seq) {
-        self.metrics.events_lost.inc_by(copy.lost);
-        tracing::error!(
-            group = %copy.group,
-            lost = copy.lost,
-            from = row.start,
-            upto = end,
-            epoch = row.epoch,
-            "events that were stored are nowhere any more and are shown as lost"
-        );
     }
 }
 

@@ -55,6 +55,8 @@ struct Plan {
     at: Time,
     stored: Position,
     own: Option<Vec<(UserId, u64)>>,
+    /// Events that are nowhere any more.
+    lost: u64,
 }
 
 /// What the log itself says of the group.
@@ -83,8 +85,8 @@ impl Reopener {
             epochs,
             history,
             directory,
+            metrics: fences.metrics.clone(),
             fences,
-            metrics: mender.metrics.clone(),
             mender,
             tasks,
             turns,
@@ -204,6 +206,7 @@ impl Reopener {
         {
             return Ok(false);
         }
+        self.tell_lost(group, &plan);
         if !found.is_older && self.fences.confirm(&[group.partition()]).await?.is_empty() {
             return Ok(false);
         }
@@ -224,6 +227,22 @@ impl Reopener {
             self.metrics.groups_reopened.inc();
         }
         Ok(opened)
+    }
+
+    /// Of all who mend a group, who added the row says what is lost.
+    fn tell_lost(&self, group: GroupId, plan: &Plan) {
+        if plan.lost == 0 {
+            return;
+        }
+        self.metrics.events_lost.inc_by(plan.lost);
+        tracing::error!(
+            %group,
+            lost = plan.lost,
+            from = plan.row.start,
+            upto = plan.start - 1,
+            epoch = plan.row.epoch,
+            "events that were stored are nowhere any more and are shown as lost"
+        );
     }
 
     /// Makes the directory's events due again that this opening cuts off. Before the row is added,
@@ -257,6 +276,7 @@ impl Reopener {
             count,
             at,
             own,
+            lost,
         }) = cut
         else {
             return self.plan(group, epoch, table, found).await.map(Some);
@@ -269,6 +289,7 @@ impl Reopener {
             at,
             stored: Position::new(epoch, end),
             own: Some(own.into_iter().collect()),
+            lost,
         }))
     }
 
@@ -317,6 +338,7 @@ impl Reopener {
             at,
             stored,
             own,
+            lost: 0,
         })
     }
 

@@ -240,7 +240,6 @@ fn writing(base: &Base<'_>, reading: &Reading) -> (Arc<Appender>, Arc<Fences>, A
         history: history.clone(),
         unread: unread.clone(),
         cards: cards.clone(),
-        metrics: metrics.clone(),
     };
     let reopener = Arc::new(Reopener::new(
         log.clone(),

@@ -24,7 +24,7 @@
 --      way, mark the same for read marks; and once filled id the history it was filled under, u the
 --      person, g:<group> the membership, r:<group> the read mark, m:<group> the mentions above it,
 --      b:<group> the number of a mark that is under way, o:<group> the highest read mark that was made,
---      while r lacks it
+--      while r is not as high
 --
 -- HEAD, one text (a hash of the same costs an append 5 us more): position, C, position of the
 -- last change of rights, time, stored position, number of the younger memory.
@@ -610,14 +610,34 @@ local function next_version(key, now)
   return redis.call('HINCRBY', key, 'v', 1)
 end
 
--- Takes everything off but what keeps it from being filled.
+-- The highest read marks that were made, as the fields that remember them: a message store that is
+-- put back may have lost them (epochs.md rule 11).
+local function made_marks(key)
+  local fields, made = redis.call('HGETALL', key), {}
+  for i = 1, #fields, 2 do
+    local group, mark = string.match(fields[i], '^[ro]:(.+)$'), fields[i + 1]
+    local name = group and 'o:' .. group
+    if name and not (made[name] and is_below(mark, made[name])) then
+      made[name] = mark
+    end
+  end
+  return made
+end
+
+-- Takes everything off but what keeps it from being filled, and the marks that were made, which it
+-- answers.
 local function empty_card(key, now)
   local version = next_version(key, now)
   local kept = redis.call('HMGET', key, 'hold', 'n', 'mark')
+  local made = made_marks(key)
   redis.call('UNLINK', key)
   redis.call('HSET', key, 'v', decimal(version), 'hold', kept[1] or 0, 'n', kept[2] or 0,
     'mark', kept[3] or 0)
+  for name, mark in pairs(made) do
+    redis.call('HSET', key, name, mark)
+  end
   redis.call('EXPIRE', key, CARD_S)
+  return made
 end
 
 -- keys: c. Answers the version, and the fields of a card that may be relied on.
@@ -641,10 +661,17 @@ local function fill(keys, args)
   if tonumber(known[2] or 0) > now or tonumber(known[3] or 0) > now then
     return 0
   end
-  empty_card(keys[1], now)
+  local made = empty_card(keys[1], now)
   redis.call('HSET', keys[1], 'id', id)
   for i = 2, #args, CHUNK do
     redis.call('HSET', keys[1], unpack(args, i, math.min(i + CHUNK - 1, #args)))
+  end
+  for i = 2, #args, 2 do
+    local group = string.match(args[i], '^r:(.+)$')
+    local before = group and made['o:' .. group]
+    if before and not is_below(args[i + 1], before) then
+      redis.call('HDEL', keys[1], 'o:' .. group)
+    end
   end
   return 1
 end
@@ -669,8 +696,7 @@ local function let_go(keys)
   end
 end
 
--- Remembers a mark that was made and is not on the card: a message store that is put back may have
--- lost it (epochs.md rule 11).
+-- Remembers a mark that was made and is not on the card, as made_marks has it.
 local function remember(key, group, mark)
   local known = redis.call('HMGET', key, 'v', 'o:' .. group)
   if mark and known[1] and (not known[2] or is_below(known[2], mark)) then
@@ -704,7 +730,10 @@ local function end_mark(keys, args)
     remember(keys[1], group, mark)
     return 0
   end
-  redis.call('HDEL', keys[1], 'o:' .. group)
+  local before = redis.call('HGET', keys[1], 'o:' .. group)
+  if before and not is_below(mark, before) then
+    redis.call('HDEL', keys[1], 'o:' .. group)
+  end
   local above = {}
   for pos in string.gmatch(known[3] or '', '%S+') do
     if is_below(mark, pos) then

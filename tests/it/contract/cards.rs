@@ -127,6 +127,20 @@ async fn a_mark_that_was_made_is_known_for_mending_whatever_comes_of_the_next(su
     assert_eq!(highest(whose, group).await, Some(at(1, 11)));
     cards.end_mark(whose, group, last, mark(12)).await.unwrap();
     assert_eq!(highest(whose, group).await, Some(at(1, 12)));
+    // What is changed and filled anew from a message store that was put back.
+    let older = subject.get(&card).await;
+    cards.hold(whose).await.unwrap();
+    cards.let_go(whose).await.unwrap();
+    assert_eq!(highest(whose, group).await, Some(at(1, 12)));
+    let mut older = older.expect("a card with a mark");
+    older.groups[0].mark = mark(7);
+    let version = subject.version(whose).await;
+    assert!(cards.fill(version, &older).await.unwrap());
+    assert_eq!(highest(whose, group).await, Some(at(1, 12)));
+    assert_eq!(subject.get(&older).await.unwrap().groups[0].mark, mark(7));
+    let late = cards.begin_mark(whose, group).await.unwrap();
+    cards.end_mark(whose, group, late, mark(9)).await.unwrap();
+    assert_eq!(highest(whose, group).await, Some(at(1, 12)));
     // Of whom there is no card to count from.
     let stranger = user();
     let only = cards.begin_mark(stranger, group).await.unwrap();

@@ -102,7 +102,6 @@ impl Node {
             history: history.clone(),
             unread: stores.unread.clone(),
             cards: Arc::new(NoCards),
-            metrics: metrics.clone(),
         };
         let reopener = Arc::new(Reopener::new(
             log.clone(),

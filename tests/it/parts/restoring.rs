@@ -153,7 +153,6 @@ fn watch(node: &Node, cards: Arc<dyn Cards>) -> Restored {
         history: node.history.clone(),
         unread: node.stores.unread.clone(),
         cards,
-        metrics: node.metrics.clone(),
     };
     Restored::new(stores, node.fences.clone(), node.reopener.clone())
 }
