@@ -3,25 +3,25 @@
 
 use hyper::Version;
 use hyper::upgrade::OnUpgrade;
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio_rustls::server::TlsStream;
 use warp::http::header::{HOST, ORIGIN};
 use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::Response;
 
 use super::handshake::{Handshake, HandshakeError};
-use super::session::{self, Guest, Opened};
-use super::upgrade::{TakenOver, UpgradeError, take_over};
+use super::session::{self, Guest, Input, Opened};
+use super::upgrade::{TakenOver, take_over};
 use crate::egress::send_queue::SendQueue;
 use crate::error::{Error, Result};
 use crate::ingress::app::App;
 use crate::ingress::call::Call;
+use crate::ingress::listen::Connection;
 use crate::ingress::reply;
 use crate::ingress::route::Route;
 use crate::protocol::code::ErrorCode;
-
-/// Whether the stream could be had.
-type Taken = std::result::Result<(), UpgradeError>;
 
 /// What the socket speaks.
 const SUBPROTOCOLS: &[&str] = &["qunliu.v1.json"];
@@ -61,47 +61,65 @@ async fn open(app: App, call: Call) -> Result<Response> {
         .ok_or_else(|| Error::new(ErrorCode::BadRequest, "the connection cannot be upgraded"))?;
     let address = call.connection.as_ref().map(|connection| connection.client);
     let place = app.limits.socket(address)?;
-    let guest = Guest { address, place };
-    let (sessions, connection) = (app.clone(), call.connection);
-    app.tasks.spawn(async move {
-        let is_tls = connection
-            .as_ref()
-            .is_some_and(|connection| connection.is_tls);
-        let served = match is_tls {
-            // Boxed: a plain socket would carry the room for a TLS stream.
-            true => Box::pin(serve_tls(&sessions, upgrade, guest)).await,
-            false => serve_plain(&sessions, upgrade, guest).await,
-        };
-        if let Err(error) = served {
-            tracing::debug!(%error, "a socket was lost before it opened");
-        }
-        drop(connection);
-    });
+    let arrival = Arrival {
+        app: app.clone(),
+        upgrade,
+        guest: Guest { address, place },
+        connection: call.connection,
+    };
+    let connection = arrival.connection.as_ref();
+    // Tasks of two types: one for both would carry the room for the other's stream.
+    match connection.is_some_and(|connection| connection.is_tls) {
+        true => app.tasks.spawn(serve(arrival, split_tls)),
+        false => app.tasks.spawn(serve(arrival, split_plain)),
+    }
     Ok(handshake.response())
 }
 
-async fn serve_plain(app: &App, upgrade: OnUpgrade, guest: Guest) -> Taken {
-    let TakenOver { stream, leftover } = take_over::<TcpStream>(upgrade).await?;
-    let (input, output) = stream.into_split();
-    let opened = Opened {
-        input,
-        queue: SendQueue::new(output, app.hub.options.queue_bytes_max),
-        leftover,
-    };
-    session::serve(app, opened, guest).await;
-    Ok(())
+/// A client whose stream is about to come out of hyper.
+struct Arrival {
+    app: App,
+    upgrade: OnUpgrade,
+    guest: Guest,
+    /// Its place in the count of connections, until the socket ends.
+    connection: Option<Connection>,
 }
 
-async fn serve_tls(app: &App, upgrade: OnUpgrade, guest: Guest) -> Taken {
-    let taken = take_over::<TlsStream<TcpStream>>(upgrade).await?;
-    let (input, output) = tokio::io::split(taken.stream);
-    let opened = Opened {
-        input,
-        queue: SendQueue::owned(output, app.hub.options.queue_bytes_max),
-        leftover: taken.leftover,
-    };
-    session::serve(app, opened, guest).await;
-    Ok(())
+async fn serve<S, R>(arrival: Arrival, split: fn(S, usize) -> (R, SendQueue))
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    R: Input,
+{
+    let Arrival {
+        app,
+        upgrade,
+        guest,
+        connection: _place,
+    } = arrival;
+    match take_over(upgrade).await {
+        Ok(TakenOver { stream, leftover }) => {
+            let (input, queue) = split(stream, app.hub.options.queue_bytes_max);
+            let opened = Opened {
+                input,
+                queue,
+                leftover,
+            };
+            session::serve(&app, opened, guest).await;
+        }
+        Err(error) => tracing::debug!(%error, "a socket was lost before it opened"),
+    }
+}
+
+fn split_plain(stream: TcpStream, bytes_max: usize) -> (OwnedReadHalf, SendQueue) {
+    let (input, output) = stream.into_split();
+    (input, SendQueue::new(output, bytes_max))
+}
+
+type Tls = TlsStream<TcpStream>;
+
+fn split_tls(stream: Tls, bytes_max: usize) -> (ReadHalf<Tls>, SendQueue) {
+    let (input, output) = tokio::io::split(stream);
+    (input, SendQueue::owned(output, bytes_max))
 }
 
 /// A problem with the headers that the RFC asks for.
