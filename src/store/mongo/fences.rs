@@ -4,6 +4,8 @@
 //! A field is a letter and the second hex digit of its partition, as in `e0`: the letters are those
 //! of [`super::layout`].
 
+use std::collections::BTreeMap;
+
 use mongodb::bson::{Bson, Document, RawDocument, doc};
 
 use super::field::Reader;
@@ -92,7 +94,7 @@ fn by_document<T>(
     partition: impl Fn(&T) -> Partition,
     add: impl Fn(&T, &mut Statement),
 ) -> impl Iterator<Item = Statement> {
-    let mut statements = std::collections::BTreeMap::new();
+    let mut statements = BTreeMap::new();
     for item in items {
         let id = id(partition(item));
         let statement = statements.entry(id).or_insert_with(|| Statement {
