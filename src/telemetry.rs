@@ -194,6 +194,8 @@ metrics! {
         ["replica"];
     redis_memory: IntGaugeVec = "qunliu_redis_memory_bytes",
         "Memory of Redis: used, and its limit: its maxmemory, else what the machine has", ["kind"];
+    redis_unfit: IntGauge = "qunliu_redis_unfit_servers",
+        "Servers of Redis that take writes and whose version or settings may lose messages", [];
 }
 
 /// Makes a counter show 0 before it first counts: of a series that begins with 1 Prometheus sees

@@ -171,6 +171,10 @@ async fn open_services(
         .memory
         .watch(metrics.clone(), tasks.draining().clone());
     tasks.spawn_vital("redis memory", memory);
+    let fitness = redis
+        .fitness
+        .watch(metrics.clone(), tasks.draining().clone());
+    tasks.spawn_vital("redis settings", fitness);
     Ok(Stores {
         accounts: directory.clone(),
         directory,

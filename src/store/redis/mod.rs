@@ -44,6 +44,7 @@ mod witness;
 mod work;
 
 pub mod examine;
+pub mod fitness;
 pub mod memory;
 pub mod options;
 pub mod stores;

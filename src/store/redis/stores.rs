@@ -1,14 +1,14 @@
 //! The way in: Redis as log, consumers and signals.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::cards::RedisCards;
-use super::check::{Doubt, Unfit, check};
+use super::check::{Doubt, check};
 use super::consumers::{Desk, RedisConsumers};
 use super::fault::fault;
+use super::fitness::Fitness;
 use super::keeper::Keeper;
 use super::links::Links;
 use super::log::RedisLog;
@@ -25,9 +25,6 @@ use crate::store::log::Log;
 use crate::store::presence::Presence;
 use crate::store::signals::Signals;
 
-/// How often it is said that data may be lost.
-const WARNING: Duration = Duration::from_secs(60);
-
 /// What Redis serves.
 #[derive(Clone)]
 pub struct RedisStores {
@@ -43,6 +40,8 @@ pub struct RedisStores {
     pub presence: Arc<dyn Presence>,
     /// How full it is.
     pub memory: Memory,
+    /// Whether its settings are as they must be.
+    pub fitness: Fitness,
 }
 
 impl RedisStores {
@@ -69,7 +68,7 @@ impl RedisStores {
         let links = Arc::new(Links::new(Arc::clone(&topology)));
         for shard in topology.map().shards() {
             let doubt = check(&shard.reads, options).await?;
-            doubt.into_iter().for_each(|doubt| tell(doubt, tasks));
+            doubt.iter().for_each(tell);
             links.load(&shard.reads).await.map_err(fault)?;
         }
         let (signals, listener) = RedisSignals::connect(Arc::clone(&links)).await?;
@@ -86,11 +85,13 @@ impl RedisStores {
         tasks.spawn_vital("hints", hints.run(tasks.draining().clone()));
         tasks.spawn_vital("leases", keeper.run(tasks.draining().clone()));
         let memory = Memory::new(Arc::clone(&topology), options.full_percent);
+        let fitness = Fitness::new(Arc::clone(&topology), options.clone());
         tasks.spawn_vital("topology", topology.watch(tasks.draining().clone()));
         Ok(Self {
             log: Arc::new(RedisLog::new(Arc::clone(&links), memory.clone())),
             cards: Arc::new(RedisCards::new(Arc::clone(&links))),
             memory,
+            fitness,
             consumers: Arc::new(RedisConsumers::new(links, desk, me, options.idle_ms)),
             signals: Arc::new(signals),
             presence: Arc::new(presence),
@@ -98,22 +99,14 @@ impl RedisStores {
     }
 }
 
-/// Says what may go wrong on a server.
-fn tell(doubt: Doubt, tasks: &Tasks) {
-    match doubt {
-        Doubt::Allowed(unfit) => tasks.spawn(warn(unfit, tasks.draining().clone())),
-        Doubt::SyncUnseen(error) => tracing::warn!(
+/// Says what could not be seen of a server; what was seen is for [`Fitness`].
+fn tell(doubt: &Doubt) {
+    if let Doubt::SyncUnseen(error) = doubt {
+        tracing::warn!(
             %error,
             "whether Redis syncs each append to its disk could not be checked, for this user \
              may not read settings: see as its administrator that CONFIG GET appendfsync \
              answers `always`, else what was accepted is lost when Redis crashes"
-        ),
-    }
-}
-
-async fn warn(unfit: Unfit, draining: tokio_util::sync::CancellationToken) {
-    let mut minute = tokio::time::interval(WARNING);
-    while draining.run_until_cancelled(minute.tick()).await.is_some() {
-        tracing::warn!(reason = %unfit, "running on a Redis that may lose messages");
+        );
     }
 }

@@ -5,6 +5,7 @@ mod cards;
 mod cluster;
 mod consumers;
 mod epochs;
+mod fitness;
 mod memory;
 mod presence;
 mod sentinel;
