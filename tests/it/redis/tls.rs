@@ -10,6 +10,7 @@ use crate::support::certificates::Authority;
 use crate::support::cluster::RedisCluster;
 use crate::support::logs::{new_group, user};
 use crate::support::redis::{RedisServer, SAFE, USER_AND_PASSWORD, free_port};
+use crate::support::sentinels::Sentinels;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_a_server_whose_certificate_is_trusted_is_used() {
@@ -35,6 +36,29 @@ async fn only_a_server_whose_certificate_is_trusted_is_used() {
         assert!(connect(untrusted).await.is_err());
     }
     let stores = connect(ca).await.unwrap();
+    new_group(&stores.log).await.say(user(), "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_and_the_master_that_they_name_are_spoken_to_over_tls() {
+    let authority = Authority::new();
+    let port = free_port();
+    let tls = authority.redis(port);
+    let tls = tls.iter().map(String::as_str);
+    let settings: Vec<&str> = SAFE.iter().copied().chain(tls).collect();
+    let Some(_server) = RedisServer::start_with(&settings).await else {
+        return;
+    };
+    let sentinels = Sentinels::over_tls(port, &authority).await;
+    let connect = async |tls_ca: &Authority| {
+        let options = Options {
+            tls_ca: tls_ca.ca().display().to_string(),
+            ..Options::default()
+        };
+        RedisStores::connect(&sentinels.url(), &options, &Tasks::default()).await
+    };
+    assert!(connect(&Authority::new()).await.is_err());
+    let stores = connect(&authority).await.unwrap();
     new_group(&stores.log).await.say(user(), "1").await;
 }
 

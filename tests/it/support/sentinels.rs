@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use redis::cmd;
 
+use super::certificates::Authority;
 use super::process::wait_for;
 use super::redis::{RedisServer, USER_AND_PASSWORD, free_port};
 
@@ -16,19 +17,43 @@ const NAME: &str = "chat";
 pub(crate) struct Sentinels {
     dir: PathBuf,
     running: Vec<(u16, Child)>,
+    /// Where clients ask, and how.
+    url: String,
 }
 
 impl Sentinels {
     /// Over a server and its replicas; waits until they know each other and `replicas` of these.
     pub(crate) async fn over(server: &RedisServer, replicas: usize) -> Self {
+        Self::start(server.port(), replicas, None).await
+    }
+
+    /// The same over a server that speaks TLS on this port: so do they, with each other, with it and with
+    /// clients.
+    pub(crate) async fn over_tls(server: u16, authority: &Authority) -> Self {
+        Self::start(server, 0, Some(authority)).await
+    }
+
+    async fn start(server: u16, replicas: usize, tls: Option<&Authority>) -> Self {
         let dir = PathBuf::from(format!("/var/tmp/qunliu-sentinels-{}", free_port()));
         std::fs::create_dir_all(&dir).unwrap();
-        let start = |_| {
-            let port = free_port();
-            (port, sentinel(&dir, port, server.port()))
-        };
-        let running = (0..3).map(start).collect();
-        let sentinels = Self { dir, running };
+        let (mut running, mut hosts) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let (port, tls_port) = (free_port(), free_port());
+            let mut settings = vec![];
+            if let Some(authority) = tls {
+                settings = authority.redis(tls_port);
+                settings.extend(["--tls-replication", "yes"].map(str::to_owned));
+            }
+            running.push((port, sentinel(&dir, port, server, &settings)));
+            hosts.push(format!(
+                "127.0.0.1:{}",
+                if tls.is_some() { tls_port } else { port }
+            ));
+        }
+        let scheme = if tls.is_some() { "rediss" } else { "redis" };
+        let hosts = hosts.join(",");
+        let url = format!("{scheme}+sentinel://{USER_AND_PASSWORD}@{hosts}/{NAME}");
+        let sentinels = Self { dir, running, url };
         wait_for("sentinels know each other", async || {
             for (port, _) in &sentinels.running {
                 let known = state(*port).await?;
@@ -44,12 +69,7 @@ impl Sentinels {
 
     /// The address of whichever server they call the master.
     pub(crate) fn url(&self) -> String {
-        let hosts = self
-            .running
-            .iter()
-            .map(|(port, _)| format!("127.0.0.1:{port}"));
-        let hosts = hosts.collect::<Vec<_>>().join(",");
-        format!("redis+sentinel://{USER_AND_PASSWORD}@{hosts}/{NAME}")
+        self.url.clone()
     }
 
     /// Waits until all of them call the server on this port the master.
@@ -75,7 +95,7 @@ impl Drop for Sentinels {
 }
 
 /// Starts one on a file of its own, which it rewrites.
-fn sentinel(dir: &std::path::Path, port: u16, master: u16) -> Child {
+fn sentinel(dir: &std::path::Path, port: u16, master: u16, more: &[String]) -> Child {
     let file = dir.join(format!("{port}.conf"));
     let settings = format!(
         "port {port}\nbind 127.0.0.1\ndir {}\n\
@@ -86,7 +106,8 @@ fn sentinel(dir: &std::path::Path, port: u16, master: u16) -> Child {
     );
     std::fs::write(&file, settings).unwrap();
     let mut command = Command::new("redis-server");
-    command.arg(&file).arg("--sentinel").stdout(Stdio::null());
+    command.arg(&file).arg("--sentinel").args(more);
+    command.stdout(Stdio::null());
     command.spawn().unwrap()
 }
 
