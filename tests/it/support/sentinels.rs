@@ -72,6 +72,16 @@ impl Sentinels {
         self.url.clone()
     }
 
+    /// Has a replica promoted, and the master, which lives on, made a replica of it.
+    pub(crate) async fn fail_over(&self) {
+        let (port, _) = self.running.first().unwrap();
+        let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
+        let connection = client.get_multiplexed_async_connection().await;
+        let mut order = cmd("SENTINEL");
+        order.arg("FAILOVER").arg(NAME);
+        order.exec_async(&mut connection.unwrap()).await.unwrap();
+    }
+
     /// Waits until all of them call the server on this port the master.
     pub(crate) async fn promoted(&self, master: u16) {
         wait_for("sentinels agree on another master", async || {
