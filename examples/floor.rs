@@ -13,27 +13,20 @@
 #![expect(clippy::print_stdout, reason = "it reports to whoever runs it")]
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
-use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream as Socket;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+mod drive;
 
-use qunliu::cli::load::cpu::used;
+use drive::{Done, Load};
 
 /// What a frame of the chat measures in the same bench, on average.
 const FRAME: usize = 320;
 /// Groups of one socket, as `qunliu load` deals them.
 const GROUPS_EACH: usize = 4;
 const LISTENER: Token = Token(usize::MAX);
-
-type Done = Result<(), Box<dyn Error>>;
 
 fn main() -> Done {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -51,12 +44,13 @@ fn main() -> Done {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(drive(
-                address.parse()?,
-                pid.parse()?,
-                (sockets, groups),
-                (rate, seconds),
-            ))
+            let load = Load {
+                sockets,
+                groups,
+                rate,
+                seconds,
+            };
+            runtime.block_on(drive(&load, address.parse()?, pid.parse()?))
         }
         _ => Err("floor serve | floor drive …".into()),
     }
@@ -134,62 +128,38 @@ fn tell(listeners: Option<&[usize]>, connections: &mut [Connection]) {
     }
 }
 
-async fn drive(
-    address: SocketAddr,
-    pid: u32,
-    (sockets, groups): (usize, usize),
-    (rate, seconds): (usize, usize),
-) -> Done {
-    let mut writers = Vec::with_capacity(sockets);
-    let mut readers = JoinSet::new();
-    for index in 0..sockets {
-        let (mut reader, mut writer) = Socket::connect(address).await?.into_split();
+async fn drive(load: &Load, address: SocketAddr, pid: u32) -> Done {
+    let (sockets, groups) = (load.sockets, load.groups);
+    let greeting = |index| {
         let line: String = own(index, groups)
             .map(|group| format!("{group} "))
             .collect();
-        writer.write_all(line.as_bytes()).await?;
-        writers.push(writer);
-        readers.spawn(async move {
-            let (mut buffer, mut bytes) = (vec![0; 16 * 1024], 0);
-            while let Ok(count @ 1..) = reader.read(&mut buffer).await {
-                bytes += count;
-            }
-            bytes
-        });
-    }
-    sleep(Duration::from_millis(500)).await;
-    let (before, began) = (used(pid)?, Instant::now());
-    let count = rate * seconds;
-    for said in 0..count {
-        let due = Duration::from_secs_f64(f64::from(u32::try_from(said)?) / rate as f64);
-        sleep_until(began + due).await;
+        line.into_bytes()
+    };
+    let spoken = |said: usize| {
         let speaker = said * 7 % sockets;
         let group = own(speaker, groups).nth(said % GROUPS_EACH).unwrap_or(0);
-        writers[speaker].write_all(&[u8::try_from(group)?]).await?;
-    }
-    sleep(Duration::from_secs(1)).await;
-    let cpu = (used(pid)? - before).as_secs_f64();
-    drop(writers);
-    let mut bytes = 0;
-    while let Some(read) = readers.join_next().await {
-        bytes += read?;
-    }
-    let deliveries = bytes / FRAME;
-    let wanted: usize = (0..count)
-        .map(|said| own(said * 7 % sockets, groups).nth(said % GROUPS_EACH))
-        .map(|group| {
-            (0..sockets)
-                .filter(|s| own(*s, groups).any(|g| Some(g) == group))
-                .count()
-        })
+        (speaker, group)
+    };
+    let say = |said| {
+        let (speaker, group) = spoken(said);
+        Ok((speaker, vec![u8::try_from(group)?]))
+    };
+    let heard = load.drive(address, &[pid], greeting, say).await?;
+    let deliveries = heard.bytes / FRAME;
+    let listeners = |group| {
+        (0..sockets)
+            .filter(|socket| own(*socket, groups).any(|of| of == group))
+            .count()
+    };
+    let wanted: usize = (0..load.count())
+        .map(|said| listeners(spoken(said).1))
         .sum();
     if deliveries != wanted {
         return Err(format!("{deliveries} of {wanted} frames came").into());
     }
-    println!(
-        "deliveries {deliveries} cpu_us {:.2}",
-        cpu * 1e6 / deliveries as f64
-    );
+    let each = heard.spent.as_secs_f64() * 1e6 / deliveries as f64;
+    println!("deliveries {deliveries} cpu_us {each:.2}");
     Ok(())
 }
 

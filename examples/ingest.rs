@@ -12,7 +12,6 @@
 #![expect(clippy::print_stdout, reason = "it reports to whoever runs it")]
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -27,15 +26,14 @@ use mongodb::options::{ClientOptions, ClusteredIndex, WriteConcern};
 use mongodb::{Client, Collection};
 use redis::streams::StreamReadReply;
 use redis::{Connection, Pipeline, Value, cmd, pipe};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream as Socket;
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
-use qunliu::cli::load::cpu::used_by;
 use qunliu::clock::{Clock as _, SystemClock};
+
+mod drive;
+
+use drive::{Done, Load};
 
 /// A message on the wire: its group, its `client_id`, and some thirty Chinese characters.
 const FRAME: usize = 128;
@@ -45,8 +43,6 @@ const CONSUMER: &str = "persist";
 /// How often what came is inserted: at 2,500 messages a second a batch has 100.
 const PERIOD: Duration = Duration::from_millis(40);
 const LISTENER: Token = Token(usize::MAX);
-
-type Done<T = ()> = Result<T, Box<dyn Error>>;
 
 fn main() -> Done {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -61,7 +57,7 @@ fn main() -> Done {
                 seconds: seconds.parse()?,
             };
             let pids: Vec<u32> = pids.iter().map(|p| p.parse()).collect::<Result<_, _>>()?;
-            one_thread()?.block_on(load.drive(address.parse()?, &pids))
+            one_thread()?.block_on(drive(&load, address.parse()?, &pids))
         }
         _ => Err("ingest serve … | ingest drive …".into()),
     }
@@ -332,52 +328,21 @@ fn number(id: &str) -> Done<[u8; 8]> {
     Ok(seq.parse::<u64>()?.to_be_bytes())
 }
 
-struct Load {
-    sockets: usize,
-    groups: usize,
-    rate: usize,
-    seconds: usize,
-}
-
-impl Load {
-    async fn drive(&self, address: SocketAddr, pids: &[u32]) -> Done {
-        let (mut writers, mut readers) = (Vec::new(), JoinSet::new());
-        for _ in 0..self.sockets {
-            let (mut reader, writer) = Socket::connect(address).await?.into_split();
-            writers.push(writer);
-            readers.spawn(async move {
-                let (mut buffer, mut count) = ([0; 64], 0);
-                while let Ok(read @ 1..) = reader.read(&mut buffer).await {
-                    count += read;
-                }
-                count
-            });
-        }
-        sleep(Duration::from_millis(500)).await;
-        let (before, began) = (used_by(pids)?, Instant::now());
-        let count = self.rate * self.seconds;
-        for said in 0..count {
-            sleep_until(began + Duration::from_secs_f64(said as f64 / self.rate as f64)).await;
-            let mut frame = [b'.'; FRAME];
-            let group = u16::try_from(said * 7 % self.groups)?;
-            frame[..2].copy_from_slice(&group.to_be_bytes());
-            frame[2..18].copy_from_slice(Uuid::new_v4().as_bytes());
-            writers[said % self.sockets].write_all(&frame).await?;
-        }
-        sleep(Duration::from_secs(1)).await;
-        let spent = (used_by(pids)? - before).as_secs_f64();
-        drop(writers);
-        let mut accepted = 0;
-        while let Some(read) = readers.join_next().await {
-            accepted += read?;
-        }
-        if accepted != count {
-            return Err(format!("{accepted} of {count} were accepted").into());
-        }
-        println!(
-            "accepted {accepted} cpu_us {:.2}",
-            spent * 1e6 / count as f64
-        );
-        Ok(())
+/// Says every frame, each from the next socket to a group of its own turn.
+async fn drive(load: &Load, address: SocketAddr, pids: &[u32]) -> Done {
+    let say = |said: usize| {
+        let mut frame = vec![b'.'; FRAME];
+        let group = u16::try_from(said * 7 % load.groups)?;
+        frame[..2].copy_from_slice(&group.to_be_bytes());
+        frame[2..18].copy_from_slice(Uuid::new_v4().as_bytes());
+        Ok((said % load.sockets, frame))
+    };
+    let heard = load.drive(address, pids, |_| Vec::new(), say).await?;
+    let (accepted, count) = (heard.bytes, load.count());
+    if accepted != count {
+        return Err(format!("{accepted} of {count} were accepted").into());
     }
+    let each = heard.spent.as_secs_f64() * 1e6 / count as f64;
+    println!("accepted {accepted} cpu_us {each:.2}");
+    Ok(())
 }
