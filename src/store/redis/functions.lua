@@ -624,8 +624,7 @@ local function made_marks(key)
   return made
 end
 
--- Takes everything off but what keeps it from being filled, and the marks that were made, which it
--- answers.
+-- Takes everything off but what keeps it from being filled, and the marks that were made.
 local function empty_card(key, now)
   local version = next_version(key, now)
   local kept = redis.call('HMGET', key, 'hold', 'n', 'mark')
@@ -637,7 +636,14 @@ local function empty_card(key, now)
     redis.call('HSET', key, name, mark)
   end
   redis.call('EXPIRE', key, CARD_S)
-  return made
+end
+
+-- A mark that is on the card again need not be remembered beside it, unless a higher one was made.
+local function forget_made(key, group, mark)
+  local made = redis.call('HGET', key, 'o:' .. group)
+  if made and not is_below(mark, made) then
+    redis.call('HDEL', key, 'o:' .. group)
+  end
 end
 
 -- keys: c. Answers the version, and the fields of a card that may be relied on.
@@ -661,16 +667,15 @@ local function fill(keys, args)
   if tonumber(known[2] or 0) > now or tonumber(known[3] or 0) > now then
     return 0
   end
-  local made = empty_card(keys[1], now)
+  empty_card(keys[1], now)
   redis.call('HSET', keys[1], 'id', id)
   for i = 2, #args, CHUNK do
     redis.call('HSET', keys[1], unpack(args, i, math.min(i + CHUNK - 1, #args)))
   end
   for i = 2, #args, 2 do
     local group = string.match(args[i], '^r:(.+)$')
-    local before = group and made['o:' .. group]
-    if before and not is_below(args[i + 1], before) then
-      redis.call('HDEL', keys[1], 'o:' .. group)
+    if group then
+      forget_made(keys[1], group, args[i + 1])
     end
   end
   return 1
@@ -730,10 +735,7 @@ local function end_mark(keys, args)
     remember(keys[1], group, mark)
     return 0
   end
-  local before = redis.call('HGET', keys[1], 'o:' .. group)
-  if before and not is_below(mark, before) then
-    redis.call('HDEL', keys[1], 'o:' .. group)
-  end
+  forget_made(keys[1], group, mark)
   local above = {}
   for pos in string.gmatch(known[3] or '', '%S+') do
     if is_below(mark, pos) then
