@@ -4,59 +4,74 @@ use std::error::Error as _;
 
 use qunliu::store::log::Outcome;
 
-use crate::support::logs::{new_group, text, user};
+use crate::support::logs::{Group, new_group, text, user};
 use crate::support::process::wait_for;
 use crate::support::redis::{Process, RedisServer, eventually};
 use crate::support::sentinels::Sentinels;
 
+/// A master and its replica under sentinels, with a group of a process of ours.
+struct Pair {
+    old: RedisServer,
+    new: RedisServer,
+    sentinels: Sentinels,
+    group: Group,
+    _process: Process,
+}
+
+impl Pair {
+    /// With one message in the group.
+    async fn start() -> Option<Self> {
+        let old = RedisServer::start().await?;
+        let new = RedisServer::start().await.unwrap();
+        new.follow(&old).await;
+        let sentinels = Sentinels::over(&old, 1).await;
+        let process = Process::at(&sentinels.url()).await;
+        let group = new_group(&process.stores.log).await;
+        group.say(user(), "1").await;
+        Some(Self {
+            old,
+            new,
+            sentinels,
+            group,
+            _process: process,
+        })
+    }
+
+    async fn is_another_history(&self) {
+        let (group, said) = (&self.group, text(user(), "2"));
+        let outcome = eventually(|| group.log.append(group.request(&said))).await;
+        assert!(matches!(outcome, Outcome::OtherHistory(_)), "{outcome:?}");
+        let history = eventually(|| group.log.history(group.id.partition())).await;
+        assert_ne!(history, group.history);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_promoted_replica_is_found_and_is_another_history() {
-    let Some(mut old) = RedisServer::start().await else {
+    let Some(mut pair) = Pair::start().await else {
         return;
     };
-    let new = RedisServer::start().await.unwrap();
-    new.follow(&old).await;
-    let sentinels = Sentinels::over(&old, 1).await;
-    let process = Process::at(&sentinels.url()).await;
-    let group = new_group(&process.stores.log).await;
-    group.say(user(), "1").await;
-
-    old.kill();
-    sentinels.promoted(new.port()).await;
-    let said = text(user(), "2");
-    let outcome = eventually(|| group.log.append(group.request(&said))).await;
-    assert!(matches!(outcome, Outcome::OtherHistory(_)), "{outcome:?}");
-    let history = eventually(|| group.log.history(group.id.partition())).await;
-    assert_ne!(history, group.history);
+    pair.old.kill();
+    pair.sentinels.promoted(pair.new.port()).await;
+    pair.is_another_history().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_is_made_a_replica_while_it_lives_is_left() {
-    let Some(old) = RedisServer::start().await else {
+    let Some(pair) = Pair::start().await else {
         return;
     };
-    let new = RedisServer::start().await.unwrap();
-    new.follow(&old).await;
-    let sentinels = Sentinels::over(&old, 1).await;
-    let process = Process::at(&sentinels.url()).await;
-    let group = new_group(&process.stores.log).await;
-    group.say(user(), "1").await;
-
-    sentinels.fail_over().await;
-    sentinels.promoted(new.port()).await;
+    pair.sentinels.fail_over().await;
+    pair.sentinels.promoted(pair.new.port()).await;
     wait_for("the old master is a replica", async || {
-        let mut raw = old.raw().await;
+        let mut raw = pair.old.raw().await;
         let mut info = redis::cmd("INFO");
         let info = info.arg("replication").query_async(&mut raw);
         let info: String = info.await.ok()?;
         info.contains("role:slave").then_some(())
     })
     .await;
-    let said = text(user(), "2");
-    let outcome = eventually(|| group.log.append(group.request(&said))).await;
-    assert!(matches!(outcome, Outcome::OtherHistory(_)), "{outcome:?}");
-    let history = eventually(|| group.log.history(group.id.partition())).await;
-    assert_ne!(history, group.history);
+    pair.is_another_history().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

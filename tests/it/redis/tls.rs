@@ -12,15 +12,20 @@ use crate::support::logs::{new_group, user};
 use crate::support::redis::{RedisServer, SAFE, USER_AND_PASSWORD, free_port};
 use crate::support::sentinels::Sentinels;
 
+/// A server that speaks TLS on this port.
+async fn server(authority: &Authority, port: u16) -> Option<RedisServer> {
+    let tls = authority.redis(port);
+    let tls = tls.iter().map(String::as_str);
+    let settings: Vec<&str> = SAFE.iter().copied().chain(tls).collect();
+    RedisServer::start_with(&settings).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_a_server_whose_certificate_is_trusted_is_used() {
     let authority = Authority::new();
     let file = |path: std::path::PathBuf| path.display().to_string();
     let (port, ca) = (free_port(), file(authority.ca()));
-    let tls = authority.redis(port);
-    let tls = tls.iter().map(String::as_str);
-    let settings: Vec<&str> = SAFE.iter().copied().chain(tls).collect();
-    let Some(_server) = RedisServer::start_with(&settings).await else {
+    let Some(_server) = server(&authority, port).await else {
         return;
     };
     let url = format!("rediss://{USER_AND_PASSWORD}@127.0.0.1:{port}/");
@@ -41,12 +46,8 @@ async fn only_a_server_whose_certificate_is_trusted_is_used() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_and_the_master_that_they_name_are_spoken_to_over_tls() {
-    let authority = Authority::new();
-    let port = free_port();
-    let tls = authority.redis(port);
-    let tls = tls.iter().map(String::as_str);
-    let settings: Vec<&str> = SAFE.iter().copied().chain(tls).collect();
-    let Some(_server) = RedisServer::start_with(&settings).await else {
+    let (authority, port) = (Authority::new(), free_port());
+    let Some(_server) = server(&authority, port).await else {
         return;
     };
     let sentinels = Sentinels::over_tls(port, &authority).await;
