@@ -20,7 +20,6 @@ use crate::store::epochs::{Epochs, Fence};
 use crate::store::history::History;
 use crate::store::log::{Log, Open, Opened, Prepared};
 use crate::store::{Result, StoreError};
-use crate::telemetry::Metrics;
 
 /// How long another opener of the same group may take before its epoch is passed over.
 const OPENER_PATIENCE: Duration = Duration::from_millis(1500);
@@ -39,7 +38,6 @@ pub struct Reopener {
     directory: Arc<dyn Directory>,
     fences: Arc<Fences>,
     mender: Mender,
-    metrics: Metrics,
     tasks: Tasks,
     turns: Vec<Arc<Mutex<()>>>,
 }
@@ -85,7 +83,6 @@ impl Reopener {
             epochs,
             history,
             directory,
-            metrics: fences.metrics.clone(),
             fences,
             mender,
             tasks,
@@ -224,7 +221,7 @@ impl Reopener {
         });
         let opened = opened.await? == Opened::Yes;
         if opened {
-            self.metrics.groups_reopened.inc();
+            self.fences.metrics.groups_reopened.inc();
         }
         Ok(opened)
     }
@@ -234,7 +231,7 @@ impl Reopener {
         if plan.lost == 0 {
             return;
         }
-        self.metrics.events_lost.inc_by(plan.lost);
+        self.fences.metrics.events_lost.inc_by(plan.lost);
         tracing::error!(
             %group,
             lost = plan.lost,

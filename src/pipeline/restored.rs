@@ -18,7 +18,7 @@ use crate::model::id::{GroupId, Partition};
 use crate::model::position::Epoch;
 use crate::store::Result;
 
-/// How often all partitions are looked at: one read of 256 small documents.
+/// How often all partitions are looked at: one read of 16 small documents.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// Logs that are opened, or marks that are moved, at a time.

@@ -104,7 +104,8 @@ impl Persist {
     /// Moves the watermarks of the groups whose events were just inserted, and tells who waits.
     async fn advance(&self, positions: &BTreeMap<GroupId, Vec<Position>>) -> Result<()> {
         let mut reached = self.known(positions).await?;
-        for ((group, known), stored) in reached.iter_mut().zip(positions.values()) {
+        for (group, known) in &mut reached {
+            let stored = positions.get(group).map_or(&[][..], Vec::as_slice);
             self.climb(*group, known, stored).await?;
         }
         let groups: Vec<GroupId> = positions.keys().copied().collect();
@@ -170,23 +171,20 @@ impl Persist {
         &self,
         positions: &BTreeMap<GroupId, Vec<Position>>,
     ) -> Result<Vec<(GroupId, Known)>> {
-        let mut known = HashMap::with_capacity(positions.len());
+        let (mut known, mut strange) = (Vec::with_capacity(positions.len()), Vec::new());
         {
             let remembered = self.remembered();
             for (group, stored) in positions {
                 let newest = stored.last().map_or(0, |pos| pos.epoch);
-                let kept = remembered.get(group).cloned();
-                known.extend(
-                    kept.filter(|k| k.table.epoch() >= newest)
-                        .map(|k| (*group, k)),
-                );
+                let kept = remembered.get(group);
+                match kept.filter(|kept| kept.table.epoch() >= newest) {
+                    Some(kept) => known.push((*group, kept.clone())),
+                    None => strange.push(*group),
+                }
             }
         }
-        let groups = positions.keys().copied();
-        let strange: Vec<GroupId> = groups.clone().filter(|g| !known.contains_key(g)).collect();
         known.extend(self.look_up(&strange).await?);
-        let find = |group| Some((group, known.remove(&group)?));
-        Ok(groups.filter_map(find).collect())
+        Ok(known)
     }
 
     /// Watermarks and tables as the stores have them.

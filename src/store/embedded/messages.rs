@@ -239,7 +239,6 @@ async fn identities(
     rows.iter().map(row).collect()
 }
 
-/// The answers for all entries; `None` if something stands at not all of their positions.
 /// Rows with a `place` below `len`, each in its place.
 fn placed(rows: &[SqliteRow], len: usize) -> Result<Vec<Option<Entry>>> {
     let read = |row| Ok((get_u64(row, "place")?, entry(row)?));
@@ -247,6 +246,7 @@ fn placed(rows: &[SqliteRow], len: usize) -> Result<Vec<Option<Entry>>> {
     Ok((0..).take(len).map(|place| found.remove(&place)).collect())
 }
 
+/// The answers for all entries; `None` if something stands at not all of their positions.
 fn compare_all(
     kept: &HashMap<(GroupId, Position), Identity>,
     entries: &[(GroupId, Entry)],

@@ -11,6 +11,7 @@ use mongodb::bson::{Bson, Document, RawDocument, doc};
 use super::field::Reader;
 use super::layout::{FENCES, number};
 use crate::model::id::Partition;
+use crate::model::position::Epoch;
 use crate::store::Result;
 use crate::store::epochs::{Fence, Stamp, Stamped};
 
@@ -46,7 +47,7 @@ pub(super) fn raise(partition: Partition, from: Option<&Fence>, to: &Fence) -> D
 }
 
 /// Statements that match if each fence has its epoch, and count that they did.
-pub(super) fn confirm(fences: &[(Partition, u64)]) -> Vec<Document> {
+pub(super) fn confirm(fences: &[(Partition, Epoch)]) -> Vec<Document> {
     by_document(
         fences,
         |(partition, _)| *partition,
