@@ -24,6 +24,7 @@ use crate::store::epochs::Epochs;
 use crate::store::history::History;
 use crate::store::log::Log;
 use crate::store::messages::{Inserted, Messages};
+use crate::store::sent::Sent;
 use crate::store::unread::Unread;
 use crate::store::{Result, StoreError};
 
@@ -154,7 +155,7 @@ impl Mender {
             let dense: Vec<Entry> = dense.map(|(entry, _)| entry.clone()).collect();
             next += dense.len() as u64;
             let has_hole = dense.len() < found.entries.len();
-            self.keep(patient.group, dense).await?;
+            self.keep(patient.group, &patient.table, dense).await?;
             if has_hole {
                 break;
             }
@@ -236,13 +237,13 @@ impl Mender {
         while let Some(found) = self.above(patient, from).await? {
             let mut moved = Vec::with_capacity(found.entries.len());
             for entry in found.entries {
-                self.fill(&mut copy, entry.pos.seq).await?;
+                self.fill(&mut copy, &table, entry.pos.seq).await?;
                 moved.push(copy.moved(entry));
             }
-            self.keep(group, moved).await?;
+            self.keep(group, &table, moved).await?;
             from = found.upto;
         }
-        self.fill(&mut copy, patient.end + 1).await?;
+        self.fill(&mut copy, &table, patient.end + 1).await?;
         let Copy {
             count,
             at,
@@ -260,17 +261,18 @@ impl Mender {
     }
 
     /// Puts placeholders up to `upto`, not included.
-    async fn fill(&self, copy: &mut Copy, upto: Seq) -> Result<()> {
+    async fn fill(&self, copy: &mut Copy, table: &EpochTable, upto: Seq) -> Result<()> {
         while copy.next < upto {
             let few = (copy.next..upto).take(STEP);
             let lost: Vec<Entry> = few.map(|_| copy.lost()).collect();
-            self.keep(copy.group, lost).await?;
+            self.keep(copy.group, table, lost).await?;
         }
         Ok(())
     }
 
-    /// Stores events, and records what counts are made of.
-    async fn keep(&self, group: GroupId, entries: Vec<Entry>) -> Result<()> {
+    /// Stores events, and records what counts are made of: all below them is stored, so that the
+    /// store knows the own totals there. The log may call more stored than is.
+    async fn keep(&self, group: GroupId, table: &EpochTable, entries: Vec<Entry>) -> Result<()> {
         let batch: Vec<_> = entries.into_iter().map(|entry| (group, entry)).collect();
         if batch.is_empty() {
             return Ok(());
@@ -280,7 +282,17 @@ impl Mender {
         for ((_, entry), _) in clash.filter(|(_, kept)| *kept == Inserted::Different) {
             tracing::error!(%group, pos = %entry.pos, "another event stands there, and stays");
         }
-        match record(&*self.unread, &*self.cards, &batch).await {
+        let own_at = |sender, group, pos| async move {
+            let messages = &*self.messages;
+            let sent = Sent {
+                messages,
+                group,
+                table,
+                sender,
+            };
+            sent.total(pos).await
+        };
+        match record(&*self.unread, &*self.cards, &batch, own_at).await {
             Err(StoreError::Corrupt { .. }) => Ok(()),
             recorded => recorded,
         }

@@ -10,10 +10,13 @@ use std::sync::Arc;
 
 use super::consumers::unread;
 use crate::model::event::Entry;
+use crate::model::id::GroupId;
 use crate::store::cards::Cards;
 use crate::store::consumers::Consumer;
 use crate::store::dead_letters::{DeadLetters, LetterId};
+use crate::store::epochs::Epochs;
 use crate::store::messages::{Inserted, Messages};
+use crate::store::sent::Sent;
 use crate::store::unread::Unread;
 use crate::store::{Result, StoreError};
 
@@ -35,6 +38,8 @@ pub struct Replay {
     pub dead_letters: Arc<dyn DeadLetters>,
     /// Where `persist` writes.
     pub messages: Arc<dyn Messages>,
+    /// Which of them are valid.
+    pub epochs: Arc<dyn Epochs>,
     /// Where `unread` writes.
     pub unread: Arc<dyn Unread>,
     /// Who must hear of mentions.
@@ -64,10 +69,23 @@ impl Replay {
         let entry = read(id, payload)?;
         match id.consumer {
             Consumer::Persist => self.persist(id, &entry).await,
-            Consumer::Unread => {
-                unread::record(&*self.unread, &*self.cards, &[(id.group, entry)]).await
-            }
+            Consumer::Unread => self.unread(id.group, entry).await,
         }
+    }
+
+    /// The event was buried long after all below it was stored.
+    async fn unread(&self, group: GroupId, entry: Entry) -> Result<()> {
+        let own_at = |sender, group, pos| async move {
+            let table = self.epochs.tables(&[group]).await?.pop();
+            let sent = Sent {
+                messages: &*self.messages,
+                group,
+                table: &table.unwrap_or_default(),
+                sender,
+            };
+            sent.total(pos).await
+        };
+        unread::record(&*self.unread, &*self.cards, &[(group, entry)], own_at).await
     }
 
     /// The watermark has passed the position already, and with it every promise of `stored`.

@@ -44,7 +44,7 @@ use crate::pipeline::commands::profiles::Profiles;
 use crate::pipeline::commands::reads::Reads;
 use crate::pipeline::consumers::Handler;
 use crate::pipeline::consumers::persist::{self, Persist};
-use crate::pipeline::consumers::unread::UnreadTotals;
+use crate::pipeline::consumers::unread::UnreadMarks;
 use crate::pipeline::fences::Fences;
 use crate::pipeline::mend::Mender;
 use crate::pipeline::outbox::Outbox;
@@ -270,10 +270,11 @@ fn writing(base: &Base<'_>, reading: &Reading) -> (Arc<Appender>, Arc<Fences>, A
             metrics.clone(),
             base.traces.clone(),
         )),
-        Arc::new(UnreadTotals::new(
+        Arc::new(UnreadMarks::new(
             unread,
             dead_letters,
             cards,
+            reading.counts.clone(),
             base.clock.clone(),
         )),
     ];

@@ -106,6 +106,7 @@ pub(super) async fn with_replay<T>(
             let replay = Replay {
                 dead_letters: stores.dead_letters,
                 messages: stores.messages,
+                epochs: stores.epochs,
                 unread: stores.unread,
                 cards: Arc::new(NoCards),
             };
@@ -121,6 +122,7 @@ pub(super) async fn with_replay<T>(
             let replay = Replay {
                 dead_letters: stores.dead_letters.clone(),
                 messages: stores.messages.clone(),
+                epochs: stores.epochs.clone(),
                 unread: stores.unread.clone(),
                 cards,
             };

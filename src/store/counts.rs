@@ -4,12 +4,15 @@
 
 use std::sync::Arc;
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+
 use super::Result;
 use super::cards::{Card, CardGroup};
 use super::history::History;
 use super::log::{Head, Log};
 use super::messages::Messages;
-use super::unread::{Cursor, Unread};
+use super::sent::Sent;
+use super::unread::Unread;
 use crate::model::epoch::EpochTable;
 use crate::model::event::Entry;
 use crate::model::id::{GroupId, UserId};
@@ -19,6 +22,9 @@ use crate::model::unread::{ReadMark, Totals, unread};
 mod marks; // what had been counted up to a position
 
 pub use marks::Marked;
+
+/// Groups of which more than the heads must be asked, as after a loss, at a time.
+const AT_ONCE: usize = 16;
 
 /// What a group is at for one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,14 +135,14 @@ impl Counts {
     /// # Errors
     /// A store does not answer.
     pub async fn standings(&self, user: UserId, groups: &[GroupId]) -> Result<Vec<Standing>> {
-        let (heads, cursors) = tokio::try_join!(
+        let (heads, marks) = tokio::try_join!(
             self.heads(groups, Some(user)),
-            self.unread.cursors(user, groups)
+            self.unread.marks(user, groups)
         )?;
-        let mut standings = Vec::with_capacity(groups.len());
-        for ((group, (head, live_own)), cursor) in groups.iter().zip(heads).zip(&cursors) {
-            standings.push(self.standing(user, *group, head, live_own, cursor).await?);
-        }
+        let each = groups.iter().zip(heads).zip(marks);
+        let each = each.map(|((group, head), mark)| self.standing(user, *group, head, mark));
+        let each = stream::iter(each.collect::<Vec<_>>()).buffered(AT_ONCE);
+        let mut standings: Vec<Standing> = each.try_collect().await?;
         let above = standings.iter().map(|standing| standing.count.read);
         let above: Vec<_> = groups.iter().copied().zip(above).collect();
         let mentions = self.unread.mentions(user, &above).await?;
@@ -171,12 +177,11 @@ impl Counts {
         &self,
         user: UserId,
         group: GroupId,
-        head: Head,
-        live_own: Option<u64>,
-        cursor: &Cursor,
+        (head, live_own): (Head, Option<u64>),
+        mark: Option<ReadMark>,
     ) -> Result<Standing> {
         // Before the `joined` event was handled everything known is read.
-        let Some(mut read) = cursor.read else {
+        let Some(mut read) = mark else {
             let count = Count {
                 head,
                 read: head.pos,
@@ -189,11 +194,15 @@ impl Counts {
             });
         };
         if read.pos.epoch < head.pos.epoch {
-            read = self.valid_mark(user, group, read, cursor.own).await?;
+            read = self.valid_mark(user, group, read).await?;
         }
+        let own = match live_own {
+            Some(own) => own,
+            None => self.stored_own(user, group, head.pos).await?,
+        };
         let now = Totals {
             count: head.count,
-            own: live_own.unwrap_or(cursor.own.1),
+            own,
         };
         let count = Count {
             head,
@@ -206,6 +215,21 @@ impl Counts {
             mark: Some(read),
             mentions: Vec::new(),
         })
+    }
+
+    /// The own total at the head of a log that is gone.
+    async fn stored_own(&self, user: UserId, group: GroupId, head: Position) -> Result<u64> {
+        let table = self.history.table(group).await?;
+        self.sent(user, group, &table).total(head).await
+    }
+
+    fn sent<'a>(&'a self, sender: UserId, group: GroupId, table: &'a EpochTable) -> Sent<'a> {
+        Sent {
+            messages: &*self.messages,
+            group,
+            table,
+            sender,
+        }
     }
 }
 

@@ -50,6 +50,15 @@ impl FromIterator<(UserId, u64, u64)> for Sums {
     }
 }
 
+/// Which of the messages that match are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Few {
+    /// At most so many, from the lowest position up.
+    First(usize),
+    /// At most so many, from the highest position down.
+    Last(usize),
+}
+
 /// The durable store of events.
 #[async_trait]
 pub trait Messages: Send + Sync {
@@ -121,8 +130,9 @@ pub trait Messages: Send + Sync {
     /// `Unavailable`.
     async fn find_sent(&self, group: GroupId, key: SendKey, from: Position) -> Result<Vec<Entry>>;
 
-    /// The messages of `sender` with `after < pos ≤ upto`, valid or dead, as (position,
-    /// `sender_count`) pairs, ascending; `after` and `upto` bound the work.
+    /// Some messages of `sender` with `after < pos ≤ upto`, valid or dead, as (position,
+    /// `sender_count`) pairs in the order of `few`. What it costs does not grow with what others
+    /// sent.
     ///
     /// # Errors
     /// `Unavailable`.
@@ -132,6 +142,7 @@ pub trait Messages: Send + Sync {
         sender: UserId,
         after: Position,
         upto: Position,
+        few: Few,
     ) -> Result<Vec<(Position, u64)>>;
 
     /// What the events at the positions of `span` come to. The store reads them all: ask for a

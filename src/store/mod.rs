@@ -9,7 +9,7 @@
 //! | [`epochs::Epochs`] | fences and epoch tables | SQLite | MongoDB |
 //! | [`messages::Messages`] | the history | SQLite | MongoDB |
 //! | [`dead_letters::DeadLetters`] | events that could not be handled | SQLite | MongoDB |
-//! | [`unread::Unread`] | read marks, own totals, mentions | SQLite | MongoDB |
+//! | [`unread::Unread`] | read marks, mentions | SQLite | MongoDB |
 //! | [`accounts::Accounts`] | passwords, log-ins, their ends | SQLite | PostgreSQL |
 //! | [`directory::Directory`] | people, merchants, groups, members | SQLite | PostgreSQL |
 //! | [`cards::Cards`] | what a socket needs that comes back | nothing: it is one file | Redis |
@@ -34,6 +34,7 @@ pub mod log;
 pub mod messages;
 pub mod presence;
 pub mod roster;
+pub mod sent;
 pub mod signals;
 pub mod unread;
 pub mod witness;

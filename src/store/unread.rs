@@ -1,4 +1,4 @@
-//! What unread counts are made of: read marks, own totals, mentions.
+//! What unread counts are made of beside the log's own totals: read marks and mentions.
 //!
 //! Promises, each a case in `tests/it/contract/unread.rs`:
 //! - A read mark only moves forward.
@@ -13,25 +13,13 @@ use crate::model::position::Position;
 use crate::model::time::Time;
 use crate::model::unread::ReadMark;
 
-/// What is kept of one member in one group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Cursor {
-    /// How far the member has read; `None` before the `joined` event was handled.
-    pub read: Option<ReadMark>,
-    /// The last own message that was handled, and its `sender_count`.
-    pub own: (Position, u64),
-}
-
 /// What the `unread` consumer learnt from a batch. Positions make each part idempotent: a lower
 /// one never replaces a higher one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Learnt {
-    /// The newest own message of each sender: group, sender, position, `sender_count`.
-    pub own: Vec<(GroupId, UserId, Position, u64)>,
-    /// Those who joined: their read mark begins at their `joined` event, with C there. The own
-    /// total is what the store and this batch hold for the member below that event, since a
-    /// member may join again.
-    pub joined: Vec<(GroupId, UserId, Position, u64)>,
+    /// Those who joined: their read mark begins at their `joined` event, with the totals there. A
+    /// member may join again, and have sent before.
+    pub joined: Vec<(GroupId, UserId, ReadMark)>,
     /// Who was mentioned, where and by whom.
     pub mentions: Vec<(GroupId, UserId, Position, Mention)>,
     /// Where everyone was mentioned, and by whom.
@@ -47,7 +35,7 @@ pub struct Mention {
     pub at: Time,
 }
 
-/// Read marks, own totals and mentions.
+/// Read marks and mentions.
 #[async_trait]
 pub trait Unread: Send + Sync {
     /// Records what a batch taught.
@@ -56,11 +44,12 @@ pub trait Unread: Send + Sync {
     /// `Unavailable`: record it again.
     async fn record(&self, learnt: &Learnt) -> Result<()>;
 
-    /// The cursors of a user in `groups`, in their order.
+    /// How far a user has read in `groups`, in their order; `None` before the `joined` event was
+    /// handled.
     ///
     /// # Errors
     /// `Unavailable`.
-    async fn cursors(&self, user: UserId, groups: &[GroupId]) -> Result<Vec<Cursor>>;
+    async fn marks(&self, user: UserId, groups: &[GroupId]) -> Result<Vec<Option<ReadMark>>>;
 
     /// Moves a read mark forward; answers the mark that stands afterwards.
     ///

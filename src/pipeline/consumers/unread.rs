@@ -1,10 +1,12 @@
-//! Keeps what unread counts are made of: own totals, mentions, and where members began.
+//! Keeps what unread counts are made of beside the log's own totals: mentions, and where members
+//! began.
 
-use std::collections::HashMap;
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::persist::readable;
 use super::{Handler, letter_id};
@@ -12,8 +14,10 @@ use crate::clock::Clock;
 use crate::model::event::{Content, Entry};
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
+use crate::model::unread::{ReadMark, Totals};
 use crate::store::cards::Cards;
 use crate::store::consumers::{Consumer, Delivery};
+use crate::store::counts::Counts;
 use crate::store::dead_letters::DeadLetters;
 use crate::store::unread::{Learnt, Mention, Unread};
 use crate::store::{Result, StoreError};
@@ -21,33 +25,39 @@ use crate::store::{Result, StoreError};
 /// Nobody waits for it: what is newer than the last batch is counted from the log.
 const PERIOD: Duration = Duration::from_millis(100);
 
+/// How many of those who joined are looked up at a time.
+const AT_ONCE: usize = 16;
+
 /// The consumer `unread`.
-pub struct UnreadTotals {
+pub struct UnreadMarks {
     unread: Arc<dyn Unread>,
     dead_letters: Arc<dyn DeadLetters>,
     cards: Arc<dyn Cards>,
+    counts: Counts,
     clock: Arc<dyn Clock>,
 }
 
-impl UnreadTotals {
-    /// Totals kept by `unread`; `cards` are told of mentions.
+impl UnreadMarks {
+    /// Marks kept by `unread`, with own totals by `counts`; `cards` are told of mentions.
     pub fn new(
         unread: Arc<dyn Unread>,
         dead_letters: Arc<dyn DeadLetters>,
         cards: Arc<dyn Cards>,
+        counts: Counts,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             unread,
             dead_letters,
             cards,
+            counts,
             clock,
         }
     }
 }
 
 #[async_trait]
-impl Handler for UnreadTotals {
+impl Handler for UnreadMarks {
     fn consumer(&self) -> Consumer {
         Consumer::Unread
     }
@@ -57,7 +67,8 @@ impl Handler for UnreadTotals {
     }
 
     async fn handle(&self, batch: &[Delivery]) -> Result<()> {
-        record(&*self.unread, &*self.cards, &readable(batch)?).await
+        let own_at = |user, group, pos| self.counts.own_at(user, group, pos);
+        record(&*self.unread, &*self.cards, &readable(batch)?, own_at).await
     }
 
     async fn bury(&self, letter: &Delivery, reason: &str) -> Result<()> {
@@ -68,34 +79,38 @@ impl Handler for UnreadTotals {
     }
 }
 
-/// Records what a batch says.
+/// Records what a batch says. `own_at` answers how much somebody had sent up to a position.
 ///
 /// # Errors
-/// `Corrupt` if an event cannot be read; as [`Unread::record`] and [`Cards::note`].
-pub(in crate::pipeline) async fn record(
+/// `Corrupt` if an event cannot be read; as [`Unread::record`], [`Cards::note`] and `own_at`.
+pub(in crate::pipeline) async fn record<F>(
     unread: &dyn Unread,
     cards: &dyn Cards,
     batch: &[(GroupId, Entry)],
-) -> Result<()> {
-    let learnt = learn(batch)?;
+    own_at: impl Fn(UserId, GroupId, Position) -> F + Sync,
+) -> Result<()>
+where
+    F: Future<Output = Result<u64>> + Send,
+{
+    let mut learnt = learn(batch)?;
+    let own_at = &own_at;
+    let joined = take(&mut learnt.joined).into_iter();
+    let joined = joined.map(|(group, user, mut mark)| async move {
+        mark.totals.own = own_at(user, group, mark.pos).await?;
+        Ok::<_, StoreError>((group, user, mark))
+    });
+    let joined = stream::iter(joined).buffered(AT_ONCE);
+    learnt.joined = joined.try_collect().await?;
     unread.record(&learnt).await?;
     cards.note(&learnt).await
 }
 
-/// What a batch says.
+/// What a batch says, but for own totals.
 fn learn(batch: &[(GroupId, Entry)]) -> Result<Learnt> {
-    let mut own: HashMap<(GroupId, UserId), (Position, u64)> = HashMap::new();
     let mut learnt = Learnt::default();
     for (group, entry) in batch {
-        if entry.kind.is_counted() {
-            own.insert((*group, entry.sender), (entry.pos, entry.sender_count));
-        }
         look_inside(&mut learnt, *group, entry)?;
     }
-    learnt.own = own
-        .into_iter()
-        .map(|((g, user), (pos, o))| (g, user, pos, o))
-        .collect();
     Ok(learnt)
 }
 
@@ -123,7 +138,15 @@ fn look_inside(learnt: &mut Learnt, group: GroupId, entry: &Entry) -> Result<()>
                 .extend(others.map(|user| (group, *user, entry.pos, mention)));
         }
         Content::Joined { user, .. } => {
-            learnt.joined.push((group, user, entry.pos, entry.count));
+            let totals = Totals {
+                count: entry.count,
+                own: 0,
+            };
+            let mark = ReadMark {
+                pos: entry.pos,
+                totals,
+            };
+            learnt.joined.push((group, user, mark));
         }
         Content::Left { .. }
         | Content::Removed { .. }

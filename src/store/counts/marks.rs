@@ -29,14 +29,13 @@ impl Counts {
         user: UserId,
         group: GroupId,
         mark: ReadMark,
-        handled: (Position, u64),
     ) -> Result<ReadMark> {
         let table = self.history.table(group).await?;
         let Some((seq, count)) = table.count_at_cut(mark.pos) else {
             return Ok(mark);
         };
         let pos = Position::new(mark.pos.epoch, seq);
-        let own = self.own_at(user, group, &table, pos, handled).await?;
+        let own = self.own_below_head(user, group, &table, pos).await?;
         let own = own.ok_or_else(went_back)?;
         Ok(ReadMark {
             pos,
@@ -133,9 +132,7 @@ impl Counts {
         let own = if entry.sender == user {
             Some(entry.sender_count)
         } else {
-            let cursors = self.unread.cursors(user, &[group]).await?;
-            let handled = cursors.first().copied().unwrap_or_default().own;
-            self.own_at(user, group, &table, entry.pos, handled).await?
+            self.own_below_head(user, group, &table, entry.pos).await?
         };
         let Some(own) = own else {
             return Ok(Marked::LogWentBack);
@@ -150,30 +147,45 @@ impl Counts {
         }))
     }
 
+    /// The user's own messages up to a position that the log gave. Where the log has gone back below
+    /// it since, what is stored counts: the rest is lost, or is no longer what stands there.
+    ///
+    /// # Errors
+    /// A store does not answer.
+    pub async fn own_at(&self, user: UserId, group: GroupId, pos: Position) -> Result<u64> {
+        let (head, live) = self
+            .heads(&[group], Some(user))
+            .await?
+            .pop()
+            .unwrap_or_default();
+        if live == Some(0) && pos.seq <= head.pos.seq {
+            return Ok(0);
+        }
+        let table = self.history.table_at(group, head, pos.epoch).await?;
+        match self.own_below_head(user, group, &table, pos).await? {
+            Some(own) => Ok(own),
+            None => self.sent(user, group, &table).total(pos).await,
+        }
+    }
+
     /// The user's own messages up to `pos`: one less than the first above it counts, or all of
-    /// them if there is none above; `None` if the log went back below `pos`. `handled` is the last
-    /// that was handled; a log may have lost it.
+    /// them if there is none above; `None` if the log went back below `pos`.
     ///
     /// The head is read first: what it says is stored can be asked of the store, and what it does
     /// not is still in the log, or by then in the store too. Asked in another order, a message that
     /// is stored between the two questions answers neither.
-    async fn own_at(
+    async fn own_below_head(
         &self,
         user: UserId,
         group: GroupId,
         table: &EpochTable,
         pos: Position,
-        handled: (Position, u64),
     ) -> Result<Option<u64>> {
         let heads = self.heads(&[group], Some(user)).await?;
         let (head, live) = heads.into_iter().next().unwrap_or_default();
-        let stored = self.messages.sent_between(group, user, pos, head.stored);
-        let stored = stored
-            .await?
-            .into_iter()
-            .find(|(at, _)| table.is_valid(*at));
-        if let Some((_, count)) = stored {
-            return Ok(Some(count.saturating_sub(1)));
+        let sent = self.sent(user, group, table);
+        if let Some(own) = sent.first_above(pos, head.stored).await? {
+            return Ok(Some(own.saturating_sub(1)));
         }
         let mut table = table.clone();
         let mut from = pos.max(head.stored);
@@ -193,34 +205,10 @@ impl Counts {
             };
             from = last.pos;
         }
-        if let Some(total) = live {
-            return Ok((head.pos.seq >= pos.seq).then_some(total));
+        match live {
+            Some(total) => Ok((head.pos.seq >= pos.seq).then_some(total)),
+            None => self.sent(user, group, &table).total(pos).await.map(Some),
         }
-        let (at, total) = handled;
-        let is_below = at.seq <= pos.seq && table.is_valid(at);
-        let known = if is_below {
-            (at, total)
-        } else {
-            Default::default()
-        };
-        self.own_below(user, group, &table, pos, known)
-            .await
-            .map(Some)
-    }
-
-    /// The user's own messages up to `pos`, of which those up to a position are known: what handles
-    /// them may lag behind the store.
-    async fn own_below(
-        &self,
-        user: UserId,
-        group: GroupId,
-        table: &EpochTable,
-        pos: Position,
-        (at, total): (Position, u64),
-    ) -> Result<u64> {
-        let between = self.messages.sent_between(group, user, at, pos).await?;
-        let last = between.into_iter().rfind(|(at, _)| table.is_valid(*at));
-        Ok(last.map_or(total, |(_, own)| own))
     }
 }
 

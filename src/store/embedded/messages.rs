@@ -24,7 +24,17 @@ use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::store::Result;
 use crate::store::log::SendKey;
-use crate::store::messages::{Inserted, Messages, Sums};
+use crate::store::messages::{Few, Inserted, Messages, Sums};
+
+/// The messages of one sender from the lowest up, and from the highest down.
+const SENT_FIRST: &str = "
+    SELECT epoch, seq, sender_count FROM events INDEXED BY events_by_sender
+    WHERE group_id = ?1 AND sender_id = ?2 AND kind = 1
+    AND (epoch, seq) > (?3, ?4) AND (epoch, seq) <= (?5, ?6) ORDER BY epoch, seq LIMIT ?7";
+const SENT_LAST: &str = "
+    SELECT epoch, seq, sender_count FROM events INDEXED BY events_by_sender
+    WHERE group_id = ?1 AND sender_id = ?2 AND kind = 1
+    AND (epoch, seq) > (?3, ?4) AND (epoch, seq) <= (?5, ?6) ORDER BY epoch DESC, seq DESC LIMIT ?7";
 
 /// Every event of every group.
 pub struct EmbeddedMessages {
@@ -153,21 +163,23 @@ impl Messages for EmbeddedMessages {
         sender: UserId,
         after: Position,
         upto: Position,
+        few: Few,
     ) -> Result<Vec<(Position, u64)>> {
-        let rows = sqlx::query(
-            "SELECT epoch, seq, sender_count FROM events INDEXED BY events_by_sender
-             WHERE group_id = ?1 AND sender_id = ?2 AND kind = 1
-             AND (epoch, seq) > (?3, ?4) AND (epoch, seq) <= (?5, ?6) ORDER BY epoch, seq",
-        )
-        .bind(group.as_bytes().as_slice())
-        .bind(sender.as_bytes().as_slice())
-        .bind(int(after.epoch))
-        .bind(int(after.seq))
-        .bind(int(upto.epoch))
-        .bind(int(upto.seq))
-        .fetch_all(self.database.reader())
-        .await
-        .map_err(store_error)?;
+        let (statement, most) = match few {
+            Few::First(most) => (SENT_FIRST, most),
+            Few::Last(most) => (SENT_LAST, most),
+        };
+        let rows = sqlx::query(statement)
+            .bind(group.as_bytes().as_slice())
+            .bind(sender.as_bytes().as_slice())
+            .bind(int(after.epoch))
+            .bind(int(after.seq))
+            .bind(int(upto.epoch))
+            .bind(int(upto.seq))
+            .bind(limit(most))
+            .fetch_all(self.database.reader())
+            .await
+            .map_err(store_error)?;
         let pair = |row| {
             Ok((
                 get_position(row, "epoch", "seq")?,

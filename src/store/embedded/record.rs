@@ -9,12 +9,12 @@ use super::rows::{hex, int, json_list};
 use super::writer::Write;
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
+use crate::model::unread::Totals;
 use crate::store::Result;
 use crate::store::unread::Learnt;
 
 /// The rows of each kind, as JSON lists.
 pub(super) struct Record {
-    own: String,
     joined: String,
     mentions: String,
     mentions_all: String,
@@ -26,14 +26,10 @@ impl Record {
     pub(super) fn new(learnt: &Learnt) -> Self {
         let group = |group: &GroupId| hex(group.as_bytes());
         let user = |user: &UserId| hex(user.as_bytes());
-        let own = learnt.own.iter().map(|(of, sender, pos, total)| {
-            let (epoch, seq) = parts(*pos);
-            (group(of), epoch, seq, user(sender), int(*total))
-        });
-        let joined = learnt.joined.iter().map(|(of, member, pos, count)| {
-            let (epoch, seq) = parts(*pos);
-            let own = own_below(learnt, *of, *member, *pos);
-            (group(of), epoch, seq, user(member), int(*count), int(own))
+        let joined = learnt.joined.iter().map(|(of, member, mark)| {
+            let (epoch, seq) = parts(mark.pos);
+            let Totals { count, own } = mark.totals;
+            (group(of), epoch, seq, user(member), int(count), int(own))
         });
         let mentions = learnt.mentions.iter().map(|(of, who, pos, mention)| {
             let (epoch, seq) = parts(*pos);
@@ -45,7 +41,6 @@ impl Record {
             (group(of), epoch, seq, user(by))
         });
         Self {
-            own: json_list(own),
             joined: json_list(joined),
             mentions: json_list(mentions),
             mentions_all: json_list(mentions_all),
@@ -57,25 +52,13 @@ fn parts(pos: Position) -> (i64, i64) {
     (int(pos.epoch), int(pos.seq))
 }
 
-/// The own total that this batch knows below a `joined` event.
-fn own_below(learnt: &Learnt, group: GroupId, user: UserId, pos: Position) -> u64 {
-    let own = learnt.own.iter();
-    own.filter(|(of, sender, at, _)| (*of, *sender) == (group, user) && *at < pos)
-        .map(|(_, _, _, total)| *total)
-        .max()
-        .unwrap_or(0)
-}
-
 #[async_trait]
 impl Write for Record {
     type Answer = ();
 
-    /// Who joined comes before own totals, so that the file's own total is still the one below
-    /// the `joined` event.
     async fn apply(&self, batch: &mut Batch) -> Result<()> {
         for (statement, rows) in [
             (JOINED, &self.joined),
-            (OWN, &self.own),
             (MENTIONS, &self.mentions),
             (MENTIONS_ALL, &self.mentions_all),
         ] {
@@ -91,23 +74,11 @@ impl Write for Record {
 }
 
 const JOINED: &str = "
-    INSERT INTO read_cursors (group_id, read_epoch, read_seq, user_id, read_count, read_own)
+    INSERT INTO read_marks (group_id, epoch, seq, user_id, count, own)
     SELECT unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3), value ->> 4, value ->> 5
     FROM json_each(?1) WHERE true ON CONFLICT (user_id, group_id) DO UPDATE
-    SET read_epoch = excluded.read_epoch, read_seq = excluded.read_seq,
-        read_count = excluded.read_count,
-        read_own = CASE WHEN (own_epoch, own_seq) < (excluded.read_epoch, excluded.read_seq)
-            THEN max(own_count, excluded.read_own) ELSE excluded.read_own END
-    WHERE read_epoch IS NULL
-    OR (read_epoch, read_seq) < (excluded.read_epoch, excluded.read_seq)";
-
-const OWN: &str = "
-    INSERT INTO read_cursors (group_id, own_epoch, own_seq, user_id, own_count)
-    SELECT unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3), value ->> 4
-    FROM json_each(?1) WHERE true ON CONFLICT (user_id, group_id) DO UPDATE
-    SET own_epoch = excluded.own_epoch, own_seq = excluded.own_seq,
-        own_count = excluded.own_count
-    WHERE (own_epoch, own_seq) < (excluded.own_epoch, excluded.own_seq)";
+    SET epoch = excluded.epoch, seq = excluded.seq, count = excluded.count, own = excluded.own
+    WHERE (epoch, seq) < (excluded.epoch, excluded.seq)";
 
 const MENTIONS: &str = "
     INSERT INTO mentions (group_id, epoch, seq, user_id, by_id, at)

@@ -1,10 +1,10 @@
-//! Read marks, own totals and mentions in the file.
+//! Read marks and mentions in the file.
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
+use sqlx::SqliteExecutor;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteExecutor};
 
 use super::batch::Batch;
 use super::database::{Database, store_error};
@@ -15,7 +15,7 @@ use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::model::unread::{ReadMark, Totals};
 use crate::store::Result;
-use crate::store::unread::{Cursor, Learnt, Unread};
+use crate::store::unread::{Learnt, Unread};
 
 /// What unread counts are made of.
 pub struct EmbeddedUnread {
@@ -36,15 +36,17 @@ impl Unread for EmbeddedUnread {
         self.writer.run(Record::new(learnt)).await
     }
 
-    async fn cursors(&self, user: UserId, groups: &[GroupId]) -> Result<Vec<Cursor>> {
-        let found = cursors(self.database.reader(), user, groups).await?;
-        let cursor = |group| found.get(group).copied().unwrap_or_default();
-        Ok(groups.iter().map(cursor).collect())
+    async fn marks(&self, user: UserId, groups: &[GroupId]) -> Result<Vec<Option<ReadMark>>> {
+        let found = marks(self.database.reader(), user, groups).await?;
+        Ok(groups
+            .iter()
+            .map(|group| found.get(group).copied())
+            .collect())
     }
 
     /// A mark that moves nothing costs no fsync.
     async fn mark_read(&self, user: UserId, group: GroupId, mark: ReadMark) -> Result<ReadMark> {
-        let now = read_mark(self.database.reader(), user, group).await?;
+        let now = mark_of(self.database.reader(), user, group).await?;
         match now {
             Some(now) if now.pos >= mark.pos => Ok(now),
             Some(_) | None => self.writer.run(MarkRead { user, group, mark }).await,
@@ -81,48 +83,38 @@ impl Unread for EmbeddedUnread {
     }
 }
 
-async fn cursors(
+async fn marks(
     from: impl SqliteExecutor<'_>,
     user: UserId,
     groups: &[GroupId],
-) -> Result<HashMap<GroupId, Cursor>> {
+) -> Result<HashMap<GroupId, ReadMark>> {
     let rows = sqlx::query(
-        "SELECT c.* FROM json_each(?1) w
-         CROSS JOIN read_cursors c ON c.user_id = ?2 AND c.group_id = unhex(w.value)",
+        "SELECT m.* FROM json_each(?1) w
+         CROSS JOIN read_marks m ON m.user_id = ?2 AND m.group_id = unhex(w.value)",
     )
     .bind(group_list(groups))
     .bind(user.as_bytes().as_slice())
     .fetch_all(from)
     .await
     .map_err(store_error)?;
-    let cursor = |row| Ok((get_group(row, "group_id")?, cursor(row)?));
-    rows.iter().map(cursor).collect()
+    let mark = |row| Ok((get_group(row, "group_id")?, mark(row)?));
+    rows.iter().map(mark).collect()
 }
 
-async fn read_mark(
+async fn mark_of(
     from: impl SqliteExecutor<'_>,
     user: UserId,
     group: GroupId,
 ) -> Result<Option<ReadMark>> {
-    let found = cursors(from, user, &[group]).await?;
-    Ok(found.get(&group).and_then(|cursor| cursor.read))
-}
-
-fn cursor(row: &SqliteRow) -> Result<Cursor> {
-    let is_marked: Option<i64> = row.try_get("read_epoch").map_err(store_error)?;
-    let own = get_position(row, "own_epoch", "own_seq")?;
-    Ok(Cursor {
-        read: is_marked.map(|_| mark(row)).transpose()?,
-        own: (own, get_u64(row, "own_count")?),
-    })
+    Ok(marks(from, user, &[group]).await?.remove(&group))
 }
 
 fn mark(row: &SqliteRow) -> Result<ReadMark> {
     Ok(ReadMark {
-        pos: get_position(row, "read_epoch", "read_seq")?,
+        pos: get_position(row, "epoch", "seq")?,
         totals: Totals {
-            count: get_u64(row, "read_count")?,
-            own: get_u64(row, "read_own")?,
+            count: get_u64(row, "count")?,
+            own: get_u64(row, "own")?,
         },
     })
 }
@@ -139,13 +131,11 @@ impl Write for MarkRead {
 
     async fn apply(&self, batch: &mut Batch) -> Result<ReadMark> {
         sqlx::query(
-            "INSERT INTO read_cursors
-                 (user_id, group_id, read_epoch, read_seq, read_count, read_own)
+            "INSERT INTO read_marks (user_id, group_id, epoch, seq, count, own)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (user_id, group_id) DO UPDATE
-             SET read_epoch = excluded.read_epoch, read_seq = excluded.read_seq,
-                 read_count = excluded.read_count, read_own = excluded.read_own
-             WHERE read_epoch IS NULL
-             OR (read_epoch, read_seq) < (excluded.read_epoch, excluded.read_seq)",
+             SET epoch = excluded.epoch, seq = excluded.seq,
+                 count = excluded.count, own = excluded.own
+             WHERE (epoch, seq) < (excluded.epoch, excluded.seq)",
         )
         .bind(self.user.as_bytes().as_slice())
         .bind(self.group.as_bytes().as_slice())
@@ -156,7 +146,7 @@ impl Write for MarkRead {
         .execute(batch.connection().await?)
         .await
         .map_err(store_error)?;
-        let now = read_mark(batch.connection().await?, self.user, self.group).await?;
+        let now = mark_of(batch.connection().await?, self.user, self.group).await?;
         Ok(now.unwrap_or(self.mark))
     }
 }

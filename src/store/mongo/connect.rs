@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use mongodb::bson::doc;
+use mongodb::bson::{Document, doc};
 use mongodb::options::{
     Acknowledgment, ClientOptions, ClusteredIndex, IndexOptions, ReadConcern, ReadPreference,
     SelectionCriteria, WriteConcern,
@@ -16,7 +16,7 @@ use super::dead_letters::MongoDeadLetters;
 use super::epochs::MongoEpochs;
 use super::failure::failed;
 use super::fitness;
-use super::layout::{CURSORS, EVENTS};
+use super::layout::{self, CURSORS, EVENTS};
 use super::messages::MongoMessages;
 use super::unread::MongoUnread;
 use crate::store::Result;
@@ -138,12 +138,16 @@ async fn make_collections(db: &Db) -> Result<()> {
     for name in [EVENTS, CURSORS] {
         make_clustered(db, name).await?;
     }
-    let by_send = IndexModel::builder()
-        .keys(doc! { "c": 1 })
-        .options(IndexOptions::builder().name("send".to_owned()).build())
-        .build();
+    let index = |name: &str, keys: Document| {
+        let options = IndexOptions::builder().name(name.to_owned()).build();
+        IndexModel::builder().keys(keys).options(options).build()
+    };
+    let indexes = [
+        index("send", doc! { "c": 1 }),
+        index("sender", layout::by_sender()),
+    ];
     let events = db.collection(EVENTS);
-    db.call(events.create_index(by_send)).await?;
+    db.call(events.create_indexes(indexes)).await?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
+use mongodb::options::Hint;
 use mongodb::{Client, Collection, Cursor, Database};
 
 use super::failure::{check_reply, classify, duplicates, unavailable};
@@ -32,6 +33,8 @@ pub(super) struct Query {
     pub(super) filter: Document,
     /// Which of their fields; all if empty.
     pub(super) fields: Document,
+    /// By which index; the server chooses if there is none.
+    pub(super) index: Option<Document>,
     /// 1 = ascending by `_id`, -1 = descending, 0 = in no order.
     pub(super) order: i32,
     /// How many at most.
@@ -44,6 +47,7 @@ impl Query {
         Self {
             filter,
             fields: Document::new(),
+            index: None,
             order: 0,
             limit: usize::MAX,
         }
@@ -111,6 +115,9 @@ impl Db {
             .projection(query.fields)
             .batch_size(u32::try_from(batch).unwrap_or(u32::MAX))
             .max_time(self.deadline);
+        if let Some(index) = query.index {
+            find = find.hint(Hint::Keys(index));
+        }
         if query.order != 0 {
             find = find.sort(doc! { "_id": query.order });
         }

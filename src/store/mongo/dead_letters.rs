@@ -47,10 +47,10 @@ impl DeadLetters for MongoDeadLetters {
 
     async fn list(&self, page: Page) -> Result<Vec<Letter>> {
         let query = Query {
-            filter: filter(page),
             fields: doc! { "t": 1, "reason": 1, "bytes": 1 },
             order: 1,
             limit: page.limit,
+            ..Query::all(filter(page))
         };
         self.db.find(DEAD_LETTERS, query, letter).await
     }

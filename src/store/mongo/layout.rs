@@ -5,16 +5,13 @@
 //!
 //! | collection | `_id` | fields |
 //! | --- | --- | --- |
-//! | `events`, clustered | group, position | `k` kind, `s` sender, `c` group and `client_id` (indexed), `d` digest, `n` C, `o` O, `t` time, `f` the fixed part as JSON text |
+//! | `events`, clustered | group, position | `k` kind, `s` sender, `c` group and `client_id` (indexed), `d` digest, `n` C, `o` O, `t` time, `f` the fixed part as JSON text; (`s`, `k`, `_id`) is indexed too |
 //! | `dead_letters` | consumer/group/position as text | `t` time, `reason`, `bytes` length of what could not be handled, `payload` its beginning |
 //! | `fences` | digit, a 32-bit number | of each of its partitions ([`super::fences`]) `e` epoch, `h` history, `b` the number of its newest stamp, `c` how often it was confirmed without one |
 //! | `tables` | group | `r` rows `[epoch, start, count]`, rising |
-//! | `cursors`, clustered | user, group | `r` read mark `{p position, n C, o O}`, `w` last own message `{p position, o O}`; either may be missing |
+//! | `cursors`, clustered | user, group | `r` read mark `{p position, n C, o O}` |
 //! | `inbox` | user, kind, group, position | `b` who mentioned, `t` time |
 //! | `mentions_all` | group, position, who mentioned | none |
-//!
-//! `w` is moved by `$max`: the position comes first in it, so that MongoDB's own order of documents
-//! is the order of positions.
 
 use bytes::Bytes;
 use mongodb::bson::raw::{RawBinaryRef, cstr};
@@ -33,7 +30,7 @@ use crate::model::position::Position;
 use crate::model::time::Time;
 use crate::model::unread::{ReadMark, Totals};
 use crate::store::Result;
-use crate::store::unread::{Cursor, Mention};
+use crate::store::unread::Mention;
 
 pub(super) const EVENTS: &str = "events";
 pub(super) const DEAD_LETTERS: &str = "dead_letters";
@@ -148,6 +145,11 @@ pub(super) fn event_identity(document: &RawDocument) -> Result<(Position, Identi
     Ok((event_position(document)?, identity))
 }
 
+/// The index of events by which one sender's messages are found among those of others.
+pub(super) fn by_sender() -> Document {
+    doc! { "s": 1, "k": 1, "_id": 1 }
+}
+
 /// The codes of the kinds that count, for a filter on `k`.
 pub(super) fn counted_kinds() -> Vec<i32> {
     let counted = Kind::ALL.iter().filter(|kind| kind.is_counted());
@@ -183,34 +185,20 @@ pub(super) fn read_mark(mark: ReadMark) -> Document {
     doc! { "p": key::position(mark.pos), "n": number(count), "o": number(own) }
 }
 
-/// A last own message as it is kept.
-pub(super) fn own(pos: Position, own: u64) -> Document {
-    doc! { "p": key::position(pos), "o": number(own) }
-}
-
-/// The group and cursor of a document.
-pub(super) fn read_cursor(document: &RawDocument) -> Result<(GroupId, Cursor)> {
+/// The group and read mark of a document.
+pub(super) fn read_cursor(document: &RawDocument) -> Result<(GroupId, Option<ReadMark>)> {
     let reader = Reader::new(document, CURSORS);
     let group = |id: &[u8]| GroupId::from_slice(id.get(16..)?);
-    let own = match reader.inner("w")? {
-        Some(own) => (own.position("p")?, own.number("o")?),
-        None => (Position::START, 0),
-    };
-    let read = reader
-        .inner("r")?
-        .map(|mark| parse_mark(&mark))
-        .transpose()?;
-    Ok((reader.parsed("_id", group)?, Cursor { read, own }))
-}
-
-fn parse_mark(mark: &Reader<'_>) -> Result<ReadMark> {
-    Ok(ReadMark {
-        pos: mark.position("p")?,
-        totals: Totals {
+    let parse = |mark: Reader<'_>| -> Result<ReadMark> {
+        let totals = Totals {
             count: mark.number("n")?,
             own: mark.number("o")?,
-        },
-    })
+        };
+        let pos = mark.position("p")?;
+        Ok(ReadMark { pos, totals })
+    };
+    let mark = reader.inner("r")?.map(parse).transpose()?;
+    Ok((reader.parsed("_id", group)?, mark))
 }
 
 /// The inbox entry of a mention.
@@ -301,18 +289,16 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_reads_back_whole_and_in_part() {
+    fn a_cursor_reads_back_with_its_mark_and_without() {
         let mark = ReadMark {
             pos: POS,
             totals: Totals { count: 5, own: 2 },
         };
         let mut document = doc! { "_id": key::cursor(USER, GROUP) };
         let read = |document: &Document| read_cursor(&raw(document)).unwrap().1;
-        assert_eq!(read(&document), Cursor::default());
-        document.insert("w", own(POS, 7));
-        assert_eq!(read(&document).own, (POS, 7));
+        assert_eq!(read(&document), None);
         document.insert("r", read_mark(mark));
-        assert_eq!(read(&document).read, Some(mark));
+        assert_eq!(read(&document), Some(mark));
         assert_eq!(read_cursor(&raw(&document)).unwrap().0, GROUP);
     }
 }

@@ -16,7 +16,7 @@ use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::store::Result;
 use crate::store::log::SendKey;
-use crate::store::messages::{Inserted, Messages, Sums};
+use crate::store::messages::{Few, Inserted, Messages, Sums};
 
 /// How many groups one query for highest events walks down.
 const LAST_UNION_MAX: usize = 50;
@@ -149,10 +149,10 @@ impl Messages for MongoMessages {
         limit: usize,
     ) -> Result<Vec<Position>> {
         let query = Query {
-            filter: range(group, after, key::LAST),
             fields: doc! { "_id": 1 },
             order: 1,
             limit,
+            ..Query::all(range(group, after, key::LAST))
         };
         self.db.find(EVENTS, query, layout::event_position).await
     }
@@ -186,14 +186,21 @@ impl Messages for MongoMessages {
         sender: UserId,
         after: Position,
         upto: Position,
+        few: Few,
     ) -> Result<Vec<(Position, u64)>> {
         let mut filter = range(group, after, upto);
         filter.insert("s", key::user(sender));
         filter.insert("k", doc! { "$in": layout::counted_kinds() });
+        let (order, limit) = match few {
+            Few::First(limit) => (1, limit),
+            Few::Last(limit) => (-1, limit),
+        };
         let query = Query {
+            filter,
             fields: doc! { "o": 1 },
-            order: 1,
-            ..Query::all(filter)
+            index: Some(layout::by_sender()),
+            order,
+            limit,
         };
         self.db.find(EVENTS, query, layout::event_own).await
     }

@@ -1,4 +1,4 @@
-//! Read marks, own totals and mentions. Every answer for many groups is one or
+//! Read marks and mentions. Every answer for many groups is one or
 //! two queries.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::model::unread::ReadMark;
 use crate::store::Result;
-use crate::store::unread::{Cursor, Learnt, Unread};
+use crate::store::unread::{Learnt, Unread};
 
 /// How many ranges one query for mentions holds at most.
 const RANGES_MAX: usize = 500;
@@ -103,7 +103,7 @@ impl Unread for MongoUnread {
     }
 
     /// One range over the user's cursors from the lowest to the highest group that is asked for.
-    async fn cursors(&self, user: UserId, groups: &[GroupId]) -> Result<Vec<Cursor>> {
+    async fn marks(&self, user: UserId, groups: &[GroupId]) -> Result<Vec<Option<ReadMark>>> {
         let (Some(low), Some(high)) = (groups.iter().min(), groups.iter().max()) else {
             return Ok(Vec::new());
         };
@@ -111,8 +111,8 @@ impl Unread for MongoUnread {
         let query = Query::all(doc! { "_id": { "$gte": low, "$lte": high } });
         let found = self.db.find(CURSORS, query, layout::read_cursor).await?;
         let found: HashMap<_, _> = found.into_iter().collect();
-        let cursors = groups.iter().map(|group| found.get(group).copied());
-        Ok(cursors.map(Option::unwrap_or_default).collect())
+        let marks = groups.iter().map(|group| found.get(group).copied());
+        Ok(marks.map(Option::flatten).collect())
     }
 
     async fn mark_read(&self, user: UserId, group: GroupId, mark: ReadMark) -> Result<ReadMark> {
@@ -125,7 +125,7 @@ impl Unread for MongoUnread {
         let standing = self.db.call(update).await?;
         let cursor = standing.as_deref().map(layout::read_cursor).transpose()?;
         cursor
-            .and_then(|(_, cursor)| cursor.read)
+            .and_then(|(_, mark)| mark)
             .ok_or_else(|| corrupt("an upsert of a cursor answered no read mark"))
     }
 

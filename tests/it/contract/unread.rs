@@ -4,7 +4,7 @@ use futures::future::join_all;
 use qunliu::model::id::{GroupId, UserId};
 use qunliu::model::position::{PART_MAX, Position};
 use qunliu::model::unread::{ReadMark, Totals};
-use qunliu::store::unread::{Cursor, Learnt, Mention, Unread};
+use qunliu::store::unread::{Learnt, Mention, Unread};
 
 use crate::support::fixture::Fixture;
 use crate::support::sample::{AT, at, group, user};
@@ -18,16 +18,9 @@ const fn mark(pos: Position, count: u64, own: u64) -> ReadMark {
     }
 }
 
-fn learnt_own(group: GroupId, user: UserId, pos: Position, own: u64) -> Learnt {
+fn learnt_joined(group: GroupId, user: UserId, mark: ReadMark) -> Learnt {
     Learnt {
-        own: vec![(group, user, pos, own)],
-        ..Learnt::default()
-    }
-}
-
-fn learnt_joined(group: GroupId, user: UserId, pos: Position, count: u64) -> Learnt {
-    Learnt {
-        joined: vec![(group, user, pos, count)],
+        joined: vec![(group, user, mark)],
         ..Learnt::default()
     }
 }
@@ -50,8 +43,8 @@ async fn record(unread: &dyn Unread, learnt: &Learnt) {
     unread.record(learnt).await.unwrap();
 }
 
-async fn cursor(unread: &dyn Unread, user: UserId, group: GroupId) -> Cursor {
-    unread.cursors(user, &[group]).await.unwrap().remove(0)
+async fn mark_of(unread: &dyn Unread, user: UserId, group: GroupId) -> Option<ReadMark> {
+    unread.marks(user, &[group]).await.unwrap().remove(0)
 }
 
 async fn mentioned(unread: &dyn Unread, user: UserId, group: GroupId, above: Position) -> usize {
@@ -63,73 +56,42 @@ async fn mentioned(unread: &dyn Unread, user: UserId, group: GroupId, above: Pos
 
 async fn what_was_never_recorded_is_nothing(unread: Subject) {
     let (user, group) = (user(), group());
-    assert_eq!(cursor(&*unread, user, group).await, Cursor::default());
+    assert_eq!(mark_of(&*unread, user, group).await, None);
     assert_eq!(mentioned(&*unread, user, group, Position::START).await, 0);
     record(&*unread, &Learnt::default()).await;
-    assert!(unread.cursors(user, &[]).await.unwrap().is_empty());
+    assert!(unread.marks(user, &[]).await.unwrap().is_empty());
     assert!(unread.mentions(user, &[]).await.unwrap().is_empty());
-}
-
-async fn an_own_total_only_moves_forward(unread: Subject) {
-    let (user, group) = (user(), group());
-    for (pos, own, standing) in [
-        (at(3, 10), 4, (at(3, 10), 4)),
-        (at(3, 300), 6, (at(3, 300), 6)),
-        (at(3, 11), 5, (at(3, 300), 6)),
-        (at(4, 256), 5, (at(4, 256), 5)),
-    ] {
-        record(&*unread, &learnt_own(group, user, pos, own)).await;
-        let cursor = cursor(&*unread, user, group).await;
-        assert_eq!(
-            cursor,
-            Cursor {
-                read: None,
-                own: standing
-            }
-        );
-    }
 }
 
 async fn a_member_begins_to_read_at_the_joined_event(unread: Subject) {
     let (user, group) = (user(), group());
-    record(&*unread, &learnt_joined(group, user, at(2, 41), 30)).await;
-    let cursor = cursor(&*unread, user, group).await;
-    assert_eq!(cursor.read, Some(mark(at(2, 41), 30, 0)));
-    assert_eq!(cursor.own, (Position::START, 0));
+    let first = mark(at(2, 41), 30, 7);
+    record(&*unread, &learnt_joined(group, user, first)).await;
+    assert_eq!(mark_of(&*unread, user, group).await, Some(first));
 }
 
-async fn who_joins_again_begins_at_the_new_event_with_the_own_total_held(unread: Subject) {
+async fn who_joins_again_begins_at_the_newer_event(unread: Subject) {
     let (user, group) = (user(), group());
-    record(&*unread, &learnt_joined(group, user, at(1, 2), 0)).await;
-    record(&*unread, &learnt_own(group, user, at(1, 9), 5)).await;
-    let read = mark(at(1, 10), 8, 5);
-    unread.mark_read(user, group, read).await.unwrap();
-    record(&*unread, &learnt_joined(group, user, at(1, 41), 30)).await;
-    let cursor = cursor(&*unread, user, group).await;
-    assert_eq!(cursor.read, Some(mark(at(1, 41), 30, 5)));
-    assert_eq!(cursor.own, (at(1, 9), 5));
-}
-
-async fn only_own_messages_below_a_joined_event_count_into_its_mark(unread: Subject) {
-    let (group, before, after) = (group(), user(), user());
-    let learnt = Learnt {
-        own: vec![(group, before, at(1, 8), 5), (group, after, at(1, 12), 6)],
-        joined: vec![(group, after, at(1, 11), 9), (group, before, at(1, 10), 9)],
-        ..Learnt::default()
-    };
-    record(&*unread, &learnt).await;
-    let read = cursor(&*unread, before, group).await.read;
-    assert_eq!(read, Some(mark(at(1, 10), 9, 5)));
-    let read = cursor(&*unread, after, group).await.read;
-    assert_eq!(read, Some(mark(at(1, 11), 9, 0)));
+    let (first, again) = (mark(at(1, 2), 0, 0), mark(at(1, 300), 200, 5));
+    for order in [[first, again], [again, first]] {
+        let learnt = Learnt {
+            joined: order.map(|mark| (group, user, mark)).to_vec(),
+            ..Learnt::default()
+        };
+        record(&*unread, &learnt).await;
+        assert_eq!(mark_of(&*unread, user, group).await, Some(again));
+    }
+    let last = mark(at(2, 41), 30, 5);
+    record(&*unread, &learnt_joined(group, user, last)).await;
+    assert_eq!(mark_of(&*unread, user, group).await, Some(last));
 }
 
 async fn a_joined_event_does_not_move_a_mark_back(unread: Subject) {
     let (user, group) = (user(), group());
     let read = mark(at(1, 20), 15, 1);
     unread.mark_read(user, group, read).await.unwrap();
-    record(&*unread, &learnt_joined(group, user, at(1, 5), 3)).await;
-    assert_eq!(cursor(&*unread, user, group).await.read, Some(read));
+    record(&*unread, &learnt_joined(group, user, mark(at(1, 5), 3, 1))).await;
+    assert_eq!(mark_of(&*unread, user, group).await, Some(read));
 }
 
 async fn a_read_mark_only_moves_forward_and_the_standing_one_is_answered(unread: Subject) {
@@ -144,22 +106,9 @@ async fn a_read_mark_only_moves_forward_and_the_standing_one_is_answered(unread:
     ] {
         let answer = unread.mark_read(user, group, offered).await.unwrap();
         assert_eq!(answer, standing);
-        let read = cursor(&*unread, user, group).await.read;
+        let read = mark_of(&*unread, user, group).await;
         assert_eq!(read, Some(standing));
     }
-}
-
-async fn a_read_mark_leaves_the_own_total_alone(unread: Subject) {
-    let (user, group) = (user(), group());
-    record(&*unread, &learnt_own(group, user, at(1, 9), 5)).await;
-    let read = mark(at(1, 4), 3, 2);
-    unread.mark_read(user, group, read).await.unwrap();
-    record(&*unread, &learnt_own(group, user, at(1, 12), 6)).await;
-    let expected = Cursor {
-        read: Some(read),
-        own: (at(1, 12), 6),
-    };
-    assert_eq!(cursor(&*unread, user, group).await, expected);
 }
 
 async fn a_read_mark_never_moves_back_under_many_writers(unread: Subject) {
@@ -173,7 +122,7 @@ async fn a_read_mark_never_moves_back_under_many_writers(unread: Subject) {
     for (answer, offered) in join_all(moves).await.into_iter().zip(&marks) {
         assert!(answer.unwrap().pos >= offered.pos);
     }
-    let read = cursor(&*unread, user, group).await.read;
+    let read = mark_of(&*unread, user, group).await;
     assert_eq!(read, Some(mark(at(1, 20), 20, 0)));
 }
 
@@ -184,30 +133,28 @@ async fn the_largest_numbers_are_kept(unread: Subject) {
     assert_eq!(unread.mark_read(user, group, read).await.unwrap(), read);
 }
 
-async fn cursors_come_in_the_order_of_the_groups_and_of_one_user(unread: Subject) {
+async fn marks_come_in_the_order_of_the_groups_and_of_one_user(unread: Subject) {
     let groups: Vec<_> = (0..500).map(|_| group()).collect();
     let (user, other) = (user(), user());
-    let own = groups.iter().zip(1..).skip(100).flat_map(|(group, n)| {
+    let joined = groups.iter().zip(1..).skip(100).flat_map(|(group, n)| {
         [
-            (*group, user, at(1, n), n),
-            (*group, other, at(1, n), n + 1000),
+            (*group, user, mark(at(1, n), n, 0)),
+            (*group, other, mark(at(1, n), n + 1000, 0)),
         ]
     });
     let learnt = Learnt {
-        own: own.collect(),
+        joined: joined.collect(),
         ..Learnt::default()
     };
     record(&*unread, &learnt).await;
     let mut asked: Vec<_> = groups.iter().rev().copied().collect();
     asked.push(groups[499]);
-    let cursors = unread.cursors(user, &asked).await.unwrap();
-    let own: Vec<_> = cursors.iter().map(|cursor| cursor.own.1).collect();
-    let mut expected: Vec<_> = (1..=500)
-        .rev()
-        .map(|n| if n > 100 { n } else { 0 })
+    let marks = unread.marks(user, &asked).await.unwrap();
+    let numbers = (1..=500).rev().chain([500]);
+    let expected: Vec<_> = numbers
+        .map(|n| (n > 100).then(|| mark(at(1, n), n, 0)))
         .collect();
-    expected.push(500);
-    assert_eq!(own, expected);
+    assert_eq!(marks, expected);
 }
 
 async fn a_mention_counts_while_it_lies_above_the_position(unread: Subject) {
@@ -301,19 +248,20 @@ async fn mentions_of_five_hundred_groups_come_in_their_order(unread: Subject) {
 async fn a_batch_recorded_again_changes_nothing(unread: Subject) {
     let (group, one, two) = (group(), user(), user());
     let learnt = Learnt {
-        own: vec![(group, one, at(1, 12), 4)],
-        joined: vec![(group, two, at(1, 10), 8)],
+        joined: vec![
+            (group, one, mark(at(1, 9), 8, 3)),
+            (group, two, mark(at(1, 10), 8, 0)),
+        ],
         mentions: vec![(group, two, at(1, 11), Mention { by: one, at: AT })],
         mentions_all: vec![(group, at(1, 12), one)],
     };
     record(&*unread, &learnt).await;
-    record(&*unread, &learnt_own(group, two, at(1, 13), 1)).await;
     let read = mark(at(1, 11), 9, 0);
     unread.mark_read(two, group, read).await.unwrap();
     let before = snapshot(&*unread, group, &[one, two]).await;
     record(&*unread, &learnt).await;
     assert_eq!(snapshot(&*unread, group, &[one, two]).await, before);
-    assert_eq!(before.0[1].read, Some(read));
+    assert_eq!(before.0[1], Some(read));
     assert_eq!(before.1, [0, 2]);
 }
 
@@ -322,13 +270,13 @@ async fn snapshot(
     unread: &dyn Unread,
     group: GroupId,
     users: &[UserId],
-) -> (Vec<Cursor>, Vec<usize>) {
-    let (mut cursors, mut mentions) = (Vec::new(), Vec::new());
+) -> (Vec<Option<ReadMark>>, Vec<usize>) {
+    let (mut marks, mut mentions) = (Vec::new(), Vec::new());
     for user in users {
-        cursors.push(cursor(unread, *user, group).await);
+        marks.push(mark_of(unread, *user, group).await);
         mentions.push(mentioned(unread, *user, group, Position::START).await);
     }
-    (cursors, mentions)
+    (marks, mentions)
 }
 
 async fn thousands_of_everything_are_recorded_in_one_call(unread: Subject) {
@@ -337,8 +285,7 @@ async fn thousands_of_everything_are_recorded_in_one_call(unread: Subject) {
     let by = user();
     let pairs = || groups.iter().flat_map(|g| users.iter().map(|u| (*g, *u)));
     let learnt = Learnt {
-        own: pairs().map(|(g, u)| (g, u, at(1, 9), 3)).collect(),
-        joined: pairs().map(|(g, u)| (g, u, at(1, 5), 4)).collect(),
+        joined: pairs().map(|(g, u)| (g, u, mark(at(1, 5), 4, 1))).collect(),
         mentions: pairs()
             .map(|(g, u)| (g, u, at(1, 7), Mention { by, at: AT }))
             .collect(),
@@ -350,12 +297,8 @@ async fn thousands_of_everything_are_recorded_in_one_call(unread: Subject) {
     record(&*unread, &learnt).await;
     record(&*unread, &learnt).await;
     for user in [users[0], users[49]] {
-        let cursors = unread.cursors(user, &groups).await.unwrap();
-        let expected = Cursor {
-            read: Some(mark(at(1, 5), 4, 0)),
-            own: (at(1, 9), 3),
-        };
-        assert_eq!(cursors, vec![expected; 50]);
+        let marks = unread.marks(user, &groups).await.unwrap();
+        assert_eq!(marks, vec![Some(mark(at(1, 5), 4, 1)); 50]);
         let asked: Vec<_> = groups.iter().map(|g| (*g, at(1, 5))).collect();
         let mentions = unread.mentions(user, &asked).await.unwrap();
         let counts: Vec<_> = mentions.iter().map(Vec::len).collect();
@@ -370,16 +313,13 @@ contract!(
     },
     [
         what_was_never_recorded_is_nothing,
-        an_own_total_only_moves_forward,
         a_member_begins_to_read_at_the_joined_event,
-        who_joins_again_begins_at_the_new_event_with_the_own_total_held,
-        only_own_messages_below_a_joined_event_count_into_its_mark,
+        who_joins_again_begins_at_the_newer_event,
         a_joined_event_does_not_move_a_mark_back,
         a_read_mark_only_moves_forward_and_the_standing_one_is_answered,
-        a_read_mark_leaves_the_own_total_alone,
         a_read_mark_never_moves_back_under_many_writers,
         the_largest_numbers_are_kept,
-        cursors_come_in_the_order_of_the_groups_and_of_one_user,
+        marks_come_in_the_order_of_the_groups_and_of_one_user,
         a_mention_counts_while_it_lies_above_the_position,
         a_mention_counts_for_its_user_and_group_only,
         a_mention_of_all_counts_for_all_but_its_sender,

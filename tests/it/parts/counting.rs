@@ -3,19 +3,23 @@
 
 use std::sync::Arc;
 
+use qunliu::model::client_id::ClientId;
+use qunliu::model::epoch::Row;
+use qunliu::model::event::{Content, Entry, Kind};
 use qunliu::model::id::{GroupId, UserId};
 use qunliu::model::position::Position;
 use qunliu::model::unread::{ReadMark, Totals};
 use qunliu::store::counts::{Counts, Marked};
 use qunliu::store::history::History;
 use qunliu::store::messages::Messages;
+use qunliu::store::sent::Sent;
 use redis::aio::MultiplexedConnection;
 
 use super::Node;
 use crate::support::door::{Door, MessagesBehindDoor};
 use crate::support::logs::{text, user};
 use crate::support::redis::{Process, RedisServer};
-use crate::support::sample::{at, group};
+use crate::support::sample::{at, entry, group};
 
 /// A group on a Redis, of whose events nothing is stored.
 struct Talk {
@@ -111,6 +115,119 @@ async fn own_messages_that_are_stored_while_a_mark_is_made_are_not_counted_as_re
     let marking = counts.mark_at(talk.member, talk.group, at(1, 3));
     let (made, ()) = tokio::join!(marking, storing);
     assert_eq!(made.unwrap(), mark(at(1, 3), 3, 1));
+}
+
+/// What was sent is the same wherever it is: in the log alone, partly stored, stored and trimmed, in
+/// a log that is gone.
+#[tokio::test]
+async fn what_somebody_sent_up_to_a_position_is_known_however_much_is_stored() {
+    let Some(talk) = Talk::new().await else {
+        return;
+    };
+    talk.say(&[false, true, true, false]).await;
+    talk.node.raise(talk.group).await;
+    talk.say(&[true, false, true]).await;
+    let counts = talk.counts(talk.node.stores.messages.clone());
+    let expect = async |when: &str| {
+        let place = |seq| at(if seq > 4 { 2 } else { 1 }, seq);
+        for (seq, own) in [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (6, 3), (7, 4)] {
+            let known = counts.own_at(talk.member, talk.group, place(seq)).await;
+            assert_eq!(known.unwrap(), own, "up to {seq}, {when}");
+            let known = counts.own_at(user(), talk.group, place(seq)).await;
+            assert_eq!(known.unwrap(), 0, "of one who never sent, {when}");
+        }
+    };
+    expect("before anything is stored").await;
+    let log = &talk.node.log.log;
+    let all = log.range(talk.group, Position::START, None, 99).await;
+    let all = all.unwrap().into_iter().map(|entry| (talk.group, entry));
+    let all: Vec<_> = all.collect();
+    let messages = &talk.node.stores.messages;
+    for upto in [3, 5, 7] {
+        messages.insert(&all[..upto]).await.unwrap();
+        let stored = all[upto - 1].1.pos;
+        log.set_stored(&[(talk.group, stored)]).await.unwrap();
+        expect("partly stored").await;
+    }
+    let mut raw = talk.raw().await;
+    let stream = format!("s{{{}}}:{}", talk.group.partition(), talk.group);
+    let mut trim = redis::cmd("XTRIM");
+    trim.arg(stream).arg("MAXLEN").arg(1);
+    trim.exec_async(&mut raw).await.unwrap();
+    expect("trimmed").await;
+    redis::cmd("FLUSHALL").exec_async(&mut raw).await.unwrap();
+    expect("in a log that is gone").await;
+}
+
+#[tokio::test]
+async fn dead_messages_are_not_among_what_somebody_sent() {
+    let node = Node::new().await;
+    let (group, member) = (group(), user());
+    let say = |pos, own| {
+        let entry = Entry {
+            sender_count: own,
+            ..entry(pos, member, ClientId::random(), Content::Lost {})
+        };
+        (
+            group,
+            Entry {
+                kind: Kind::Message,
+                ..entry
+            },
+        )
+    };
+    // Two that stayed, twenty that died, one of the next epoch.
+    let mut sent: Vec<_> = (1..=22).map(|seq| say(at(1, seq), seq)).collect();
+    sent.push(say(at(2, 3), 3));
+    node.stores.messages.insert(&sent).await.unwrap();
+    let rows = [(1, 1, 0), (2, 3, 2)].map(Row::from);
+    let table = &rows.into_iter().collect();
+    let sent = Sent {
+        messages: &*node.stores.messages,
+        group,
+        table,
+        sender: member,
+    };
+    for (upto, own) in [(at(1, 1), 1), (at(1, 22), 2), (at(2, 2), 2), (at(2, 3), 3)] {
+        assert_eq!(sent.total(upto).await.unwrap(), own, "up to {upto}");
+    }
+    for (after, first) in [
+        (Position::START, Some(1)),
+        (at(1, 1), Some(2)),
+        (at(1, 2), Some(3)),
+        (at(2, 3), None),
+    ] {
+        let found = sent.first_above(after, at(9, 9)).await.unwrap();
+        assert_eq!(found, first, "above {after}");
+    }
+}
+
+/// Counts need no log: what is stored tells the same.
+#[tokio::test]
+async fn unread_is_the_same_in_a_log_that_is_gone() {
+    let Some(talk) = Talk::new().await else {
+        return;
+    };
+    talk.say(&[false, true, false, true, false]).await;
+    talk.node.store_all(talk.group).await;
+    let counts = talk.counts(talk.node.stores.messages.clone());
+    let Marked::At(read) = counts
+        .mark_at(talk.member, talk.group, at(1, 2))
+        .await
+        .unwrap()
+    else {
+        panic!("it is there");
+    };
+    let unread = &talk.node.stores.unread;
+    unread
+        .mark_read(talk.member, talk.group, read)
+        .await
+        .unwrap();
+    let count = async || counts.of(talk.member, &[talk.group]).await.unwrap()[0].unread;
+    assert_eq!(count().await, 2);
+    let mut raw = talk.raw().await;
+    redis::cmd("FLUSHALL").exec_async(&mut raw).await.unwrap();
+    assert_eq!(count().await, 2);
 }
 
 #[tokio::test]

@@ -11,7 +11,6 @@ use qunliu::store::counts::{Counts, Marked};
 use qunliu::store::epochs::Fence;
 use qunliu::store::history::History;
 use qunliu::store::log::{Open, Opened, Prepared};
-use qunliu::store::unread::Learnt;
 
 use super::{Node, first};
 use crate::support::embedded::{Folder, open};
@@ -42,8 +41,6 @@ impl Lost {
             lost.sent.push(fixed.clone());
             lost.node.append(lost.group, fixed).await;
         }
-        let joined = vec![(lost.group, lost.member, at(1, 1), 1)];
-        lost.record(joined).await;
         let read = lost.mark(&lost.counts(), at(1, 5)).await.unwrap();
         let unread = &lost.node.stores.unread;
         unread
@@ -58,14 +55,6 @@ impl Lost {
 
     async fn say(&self, sender: UserId) {
         self.node.append(self.group, text(sender, "在吗")).await;
-    }
-
-    async fn record(&self, joined: Vec<(GroupId, UserId, Position, u64)>) {
-        let learnt = Learnt {
-            joined,
-            ..Learnt::default()
-        };
-        self.node.stores.unread.record(&learnt).await.unwrap();
     }
 
     /// Epoch 2 begins at 4, after three messages.

@@ -255,6 +255,7 @@ async fn what_was_buried_and_became_readable_takes_the_place_of_its_placeholder(
     let replay = Replay {
         dead_letters: stores.dead_letters.clone(),
         messages: stores.messages.clone(),
+        epochs: stores.epochs.clone(),
         unread: stores.unread.clone(),
         cards: Arc::new(NoCards),
     };

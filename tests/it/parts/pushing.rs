@@ -23,6 +23,7 @@ use qunliu::egress::tail::Pusher;
 use qunliu::model::id::{GroupId, MerchantId, SessionId, UserId};
 use qunliu::model::position::Position;
 use qunliu::model::role::Role as GroupRole;
+use qunliu::model::unread::{ReadMark, Totals};
 use qunliu::model::user::User;
 use qunliu::pipeline::outbox::Outbox;
 use qunliu::store::accounts::{Accounts, NewUser, Registered};
@@ -299,8 +300,12 @@ async fn found(
     let id = group.id;
     let created = directory.create_group(group).await.unwrap();
     carry(node, directory, created).await;
+    let begin = ReadMark {
+        pos: at(1, 2),
+        totals: Totals::default(),
+    };
     let learnt = Learnt {
-        joined: vec![(id, member, at(1, 2), 0)],
+        joined: vec![(id, member, begin)],
         ..Learnt::default()
     };
     node.stores.unread.record(&learnt).await.unwrap();

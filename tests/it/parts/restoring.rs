@@ -23,7 +23,7 @@ use qunliu::store::log::Log;
 
 use super::{Node, first};
 use crate::support::embedded::{Folder, open};
-use crate::support::logs::{AT, DEADLINE, text, user};
+use crate::support::logs::{AT, DEADLINE, joined, text, user};
 use crate::support::redis::{Process, RedisServer};
 use crate::support::sample::{at, group};
 use crate::support::{eventually, mongo};
@@ -166,6 +166,13 @@ async fn numbering(log: Arc<dyn Log>) -> Option<(Node, mongo::Place)> {
     Some((Node::over(log, stores, folder), place))
 }
 
+const fn mark(pos: Position, count: u64, own: u64) -> ReadMark {
+    ReadMark {
+        pos,
+        totals: Totals { count, own },
+    }
+}
+
 fn shown(page: &[Entry]) -> Vec<(Position, Kind, u64, u64)> {
     let shown = |entry: &Entry| (entry.pos, entry.kind, entry.count, entry.sender_count);
     page.iter().map(shown).collect()
@@ -241,6 +248,32 @@ async fn what_is_nowhere_is_shown_as_lost_and_what_is_left_is_counted_without_it
     let (log, group) = (&older.node.log.log, [older.group]);
     let heads = log.heads(&group, Some(older.people[0])).await.unwrap();
     assert_eq!(heads[0].unwrap().1, Some(8));
+}
+
+/// Who joins again has sent before, and what of that is lost is not counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_joined_begins_there_with_what_is_left_of_what_was_sent() {
+    for (trimmed, begins) in [
+        (None, mark(at(2, 21), 20, 10)),
+        (Some(at(1, 9)), mark(at(3, 21), 15, 7)),
+    ] {
+        let Some(older) = Older::new().await else {
+            return;
+        };
+        let member = older.people[0];
+        older.newer.append(older.group, joined(member)).await;
+        older
+            .newer
+            .append(older.group, text(member, "我回来了"))
+            .await;
+        if let Some(upto) = trimmed {
+            older.trim(upto).await;
+        }
+        older.watch().look().await.unwrap();
+        let unread = &older.node.stores.unread;
+        let marks = unread.marks(member, &[older.group]).await.unwrap();
+        assert_eq!(marks, [Some(begins)]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -348,10 +381,7 @@ async fn read_marks_that_cards_remember_are_moved_again() {
         return;
     };
     let (reader, group) = (older.people[0], older.group);
-    let mark = ReadMark {
-        pos: at(2, 15),
-        totals: Totals { count: 15, own: 8 },
-    };
+    let mark = mark(at(2, 15), 15, 8);
     let cards = older.redis.0.stores.cards.clone();
     let begun = cards.begin(&[group]).await.unwrap().remove(0);
     let seat = CardGroup {
@@ -379,6 +409,6 @@ async fn read_marks_that_cards_remember_are_moved_again() {
     assert!(cards.fill(version, &card).await.unwrap());
     watch(&older.node, cards).look().await.unwrap();
     let unread = &older.node.stores.unread;
-    let cursors = unread.cursors(reader, &[group]).await.unwrap();
-    assert_eq!(cursors[0].read, Some(mark));
+    let marks = unread.marks(reader, &[group]).await.unwrap();
+    assert_eq!(marks, [Some(mark)]);
 }

@@ -13,7 +13,7 @@ use qunliu::model::position::{Epoch, Position};
 use qunliu::store::epochs::{Epochs, Fence, Stamp, Stamped};
 use qunliu::store::log::SendKey;
 use qunliu::store::log::{Append, Head, HistoryId, Log, Open, Opened, Outcome, Prepared, Tail};
-use qunliu::store::messages::{Inserted, Messages, Sums};
+use qunliu::store::messages::{Few, Inserted, Messages, Sums};
 use qunliu::store::witness::{Told, Witness};
 use qunliu::store::{Result, StoreError};
 use tokio::sync::watch;
@@ -271,8 +271,9 @@ impl Messages for MessagesBehindDoor {
         sender: UserId,
         after: Position,
         upto: Position,
+        few: Few,
     ) -> Result<Vec<(Position, u64)>> {
-        let sent = self.messages.sent_between(group, sender, after, upto);
+        let sent = self.messages.sent_between(group, sender, after, upto, few);
         let sent = sent.await;
         self.sent.pass().await?;
         sent

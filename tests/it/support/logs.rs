@@ -67,6 +67,12 @@ fn fixed(sender: UserId, content: Content) -> Fixed {
     }
 }
 
+/// Somebody is a member now.
+pub(crate) fn joined(user: UserId) -> Fixed {
+    let role = Role::Member;
+    fixed(user, Content::Joined { user, role })
+}
+
 /// A new group, opened under epoch 1.
 pub(crate) async fn new_group(log: &Arc<dyn Log>) -> Group {
     let id = GroupId::generate(AT);

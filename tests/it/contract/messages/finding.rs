@@ -3,11 +3,10 @@
 use qunliu::model::client_id::ClientId;
 use qunliu::model::epoch::Span;
 use qunliu::model::event::Content;
-use qunliu::model::id::UserId;
 use qunliu::model::position::Position;
 use qunliu::model::role::Role;
 use qunliu::store::messages::Inserted::Different;
-use qunliu::store::messages::Sums;
+use qunliu::store::messages::{Few, Sums};
 
 use super::{Subject, keep, keep_entries, seqs};
 use crate::support::sample::{at, entry, group, message, text, user};
@@ -145,7 +144,7 @@ async fn every_entry_under_a_key_is_found_from_the_bound_on(messages: Subject) {
     }
 }
 
-async fn only_messages_of_the_sender_are_sent_between(messages: Subject) {
+async fn few_messages_of_one_sender_are_read_from_either_end(messages: Subject) {
     let (group, sender) = (group(), user());
     let by = |pos, sender, content| entry(pos, sender, ClientId::random(), content);
     let entries = [
@@ -157,20 +156,33 @@ async fn only_messages_of_the_sender_are_sent_between(messages: Subject) {
         by(at(2, 6), sender, text("六")),
     ];
     keep_entries(&*messages, group, &entries).await;
-    let between = |after, upto| messages.sent_between(group, sender, after, upto);
-    let all = between(Position::START, at(9, 9)).await.unwrap();
-    assert_eq!(
-        all,
-        [(at(1, 1), 1), (at(1, 3), 3), (at(2, 5), 5), (at(2, 6), 6)]
-    );
-    let some = between(at(1, 1), at(2, 5)).await.unwrap();
+    let elsewhere = crate::support::sample::group();
+    keep_entries(&*messages, elsewhere, &entries[..1]).await;
+    let between = |after, upto, few| messages.sent_between(group, sender, after, upto, few);
+    let all = [(at(1, 1), 1), (at(1, 3), 3), (at(2, 5), 5), (at(2, 6), 6)];
+    let reversed = || all.iter().rev().copied();
+    for (few, expected) in [
+        (Few::First(9), all.to_vec()),
+        (Few::First(2), all[..2].to_vec()),
+        (Few::Last(9), reversed().collect()),
+        (Few::Last(3), reversed().take(3).collect()),
+        (Few::Last(0), vec![]),
+    ] {
+        let found = between(Position::START, at(9, 9), few).await.unwrap();
+        assert_eq!(found, expected, "{few:?}");
+    }
+    let some = between(at(1, 1), at(2, 5), Few::First(9)).await.unwrap();
     assert_eq!(some, [(at(1, 3), 3), (at(2, 5), 5)]);
-    assert!(between(at(2, 6), at(2, 6)).await.unwrap().is_empty());
-    let strangers: UserId = user();
-    let none = messages
-        .sent_between(group, strangers, Position::START, at(9, 9))
-        .await;
-    assert!(none.unwrap().is_empty());
+    let some = between(at(1, 1), at(2, 5), Few::Last(1)).await.unwrap();
+    assert_eq!(some, [(at(2, 5), 5)]);
+    for few in [Few::First(9), Few::Last(9)] {
+        let none = between(at(2, 6), at(2, 6), few).await.unwrap();
+        assert_eq!(none, []);
+        let none = between(at(2, 6), at(2, 5), few).await.unwrap();
+        assert_eq!(none, []);
+        let none = messages.sent_between(group, user(), Position::START, at(9, 9), few);
+        assert_eq!(none.await.unwrap(), []);
+    }
 }
 
 async fn a_span_comes_to_its_events_and_the_own_totals_of_its_senders(messages: Subject) {
@@ -214,7 +226,7 @@ contract!(
         an_older_message_kept_late_is_not_the_last,
         a_send_is_found_by_its_group_sender_and_key,
         every_entry_under_a_key_is_found_from_the_bound_on,
-        only_messages_of_the_sender_are_sent_between,
+        few_messages_of_one_sender_are_read_from_either_end,
         a_span_comes_to_its_events_and_the_own_totals_of_its_senders,
     ]
 );
