@@ -405,23 +405,47 @@ end
 
 -- Consumers -------------------------------------------------------------------------------
 
--- Whether every consumer has acknowledged everything in the stream. A stream that is not there
--- holds nothing to handle.
-local function is_handled(stream, consumers)
-  if redis.call('EXISTS', stream) == 0 then
-    return true
+-- The consumers of a stream with how far they are: name, pending, and delivered, a position. Nil if
+-- there is no stream.
+local function progress(stream)
+  local groups, consumers = redis.pcall('XINFO', 'GROUPS', stream), {}
+  if groups.err then
+    return nil
   end
-  local groups = redis.call('XINFO', 'GROUPS', stream)
+  for i, group in ipairs(groups) do
+    consumers[i] = {
+      name = field(group, 'name'),
+      pending = field(group, 'pending'),
+      delivered = field(group, 'last-delivered-id'),
+    }
+  end
+  return consumers
+end
+
+-- Whether all these consumers, who are so many if nobody is missing, have acknowledged everything
+-- in the stream.
+local function is_handled(stream, consumers, number)
+  if #consumers < number then
+    return false
+  end
+  local delivered = consumers[1].delivered
+  for _, consumer in ipairs(consumers) do
+    if consumer.pending > 0 or consumer.delivered ~= delivered then
+      return false
+    end
+  end
   local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-  for _, group in ipairs(groups) do
-    if field(group, 'pending') > 0 then
-      return false
-    end
-    if last and is_below(field(group, 'last-delivered-id'), last[1]) then
-      return false
-    end
+  return not last or not is_below(delivered, last[1])
+end
+
+-- Whether no other consumer is behind this one.
+local function is_last(consumers, name)
+  local own, least = nil, nil
+  for _, consumer in ipairs(consumers) do
+    own = consumer.name == name and consumer.delivered or own
+    least = (not least or is_below(consumer.delivered, least)) and consumer.delivered or least
   end
-  return #groups >= consumers
+  return own == least
 end
 
 -- The id after this one.
@@ -431,16 +455,14 @@ local function after(pos)
 end
 
 -- The first id that is still needed: not stored, or not handled by some consumer.
-local function first_needed(stream, head, consumers)
+local function first_needed(stream, head, consumers, number)
   local needed = after(head.w)
-  local groups = redis.call('XINFO', 'GROUPS', stream)
-  if #groups < consumers then
+  if #consumers < number then
     return '0-0'
   end
-  for _, group in ipairs(groups) do
-    local first = field(group, 'pending') > 0
-      and redis.call('XPENDING', stream, field(group, 'name'))[2]
-      or after(field(group, 'last-delivered-id'))
+  for _, consumer in ipairs(consumers) do
+    local first = consumer.pending > 0 and redis.call('XPENDING', stream, consumer.name)[2]
+      or after(consumer.delivered)
     if is_below(first, needed) then
       needed = first
     end
@@ -468,36 +490,37 @@ local function is_suspect(witness)
 end
 
 -- Cuts off what nobody needs and is too old for the live window. Never MAXLEN: it would drop what
--- is not handled.
-local function trim(stream, head, consumers, witness)
+-- is not handled. Keys are named as in ack.
+local function trim(keys, consumers, number)
+  local stream = keys[1]
   local length = redis.call('XLEN', stream)
   if length <= LIVE_EVENTS + SLACK_EVENTS
     and (length <= 1 or redis.call('MEMORY', 'USAGE', stream) <= 2 * LIVE_BYTES) then
     return
   end
-  if is_suspect(witness) then
-    return
-  end
-  local live, needed = first_live(stream, head), first_needed(stream, head, consumers)
+  local head = read_head(keys[3])
+  local live = head and not is_suspect(keys[5]) and first_live(stream, head)
   if not live then
     return
   end
+  local needed = first_needed(stream, head, consumers, number)
   redis.call('XTRIM', stream, 'MINID', is_below(needed, live) and needed or live)
 end
 
+-- Only who is last to handle an event can free it.
 -- keys: s, a, h, i, b; args: consumer, number of consumers, group, milliseconds until it is idle,
 -- positions
 local function ack(keys, args)
   for i = 5, #args, CHUNK do
     redis.call('XACK', keys[1], args[1], unpack(args, i, math.min(i + CHUNK - 1, #args)))
   end
-  local consumers, head = tonumber(args[2]), read_head(keys[3])
-  if is_handled(keys[1], consumers) then
+  local consumers, number = progress(keys[1]), tonumber(args[2])
+  if not consumers or is_handled(keys[1], consumers, number) then
     redis.call('SREM', keys[2], args[3])
     redis.call('ZADD', keys[4], decimal(now_ms() + tonumber(args[4])), args[3])
   end
-  if head and redis.call('EXISTS', keys[1]) == 1 then
-    trim(keys[1], head, consumers, keys[5])
+  if consumers and is_last(consumers, args[1]) then
+    trim(keys, consumers, number)
   end
   return 1
 end
@@ -512,13 +535,13 @@ end
 -- all were remembered long enough. The stream keeps its last id and its consumers.
 -- keys: s, h, d0, d1, i, b; args: number of consumers, group
 local function empty(keys, args)
-  local head = read_head(keys[2])
-  if not head or redis.call('EXISTS', keys[1]) == 0 then
+  local head, consumers = read_head(keys[2]), progress(keys[1])
+  if not head or not consumers then
     redis.call('ZREM', keys[5], args[2])
     return 0
   end
   local last = redis.call('XREVRANGE', keys[1], '+', '-', 'COUNT', 1)[1]
-  if not is_handled(keys[1], tonumber(args[1])) or (last and is_below(head.w, last[1]))
+  if not is_handled(keys[1], consumers, tonumber(args[1])) or (last and is_below(head.w, last[1]))
     or is_suspect(keys[6]) then
     redis.call('ZADD', keys[5], decimal(now_ms() + LATER_MS), args[2])
     return 0

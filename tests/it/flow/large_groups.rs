@@ -31,10 +31,11 @@ const SMALL: usize = 10;
 const CALL: usize = 50;
 
 /// How much more, of anything, one thing may cost in the large group: enough for a fuller page, for
-/// what runs in the background, and for batches that are cut otherwise.
+/// a little that runs in the background, and for batches that are cut otherwise.
 const SLACK: u64 = 150;
 
-/// How often each thing is done.
+/// How often each thing is done. What runs in the background, as a look at every partition now and
+/// then, only adds: the least of each count is what counts.
 const TIMES: usize = 3;
 
 /// What is done in each group.
@@ -125,17 +126,16 @@ impl Party {
         }
     }
 
-    /// What each thing costs, done some times.
+    /// What each thing costs.
     async fn costs(&self, meter: &mut Meter) -> Vec<Work> {
         let mut socket = self.socket(&self.owner, "web-1").await;
         let mut costs = Vec::new();
         for thing in THINGS {
-            let doing = async {
-                for number in 0..TIMES {
-                    self.does(thing, number, &mut socket).await;
-                }
-            };
-            costs.push(meter.of(doing).await);
+            let mut least = meter.of(self.does(thing, 0, &mut socket)).await;
+            for number in 1..TIMES {
+                least = least.least(meter.of(self.does(thing, number, &mut socket)).await);
+            }
+            costs.push(least);
         }
         costs
     }
@@ -250,9 +250,8 @@ async fn what_one_thing_asks_of_the_stores_does_not_grow_with_the_group(place: P
     let in_large = large.costs(&mut meter).await;
     for ((thing, small), large) in THINGS.iter().zip(in_small).zip(in_large) {
         for ((what, of_small), (_, of_large)) in small.counts().into_iter().zip(large.counts()) {
-            let most = of_small + SLACK * TIMES as u64;
             assert!(
-                of_large <= most,
+                of_large <= of_small + SLACK,
                 "{thing}: {of_large} {what}, {of_small} in a small group"
             );
         }

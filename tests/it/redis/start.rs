@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use qunliu::lifecycle::Tasks;
 use qunliu::store::StoreError;
+use qunliu::store::log::Outcome;
 use qunliu::store::redis::options::Options;
 use qunliu::store::redis::stores::RedisStores;
 use redis::cmd;
 
-use crate::support::logs::{new_group, user};
-use crate::support::redis::{RedisServer, SAFE};
+use crate::support::eventually;
+use crate::support::forwarder::Forwarder;
+use crate::support::logs::{DEADLINE, new_group, text, user};
+use crate::support::redis::{RedisServer, SAFE, url};
 
 async fn refusal(server: &RedisServer, allow_data_loss: bool) -> Option<String> {
     let options = Options {
@@ -163,4 +166,33 @@ async fn the_answer_of_a_down_server_comes_at_once() {
     tokio::time::timeout(second, asking)
         .await
         .expect("calls queued up");
+}
+
+/// Behind an address that moves, a master that is demoted keeps its connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_answered_by_a_demoted_master_asks_the_address_again() {
+    let Some(one) = RedisServer::start().await else {
+        return;
+    };
+    let two = RedisServer::start().await.unwrap();
+    let address = Forwarder::to(one.port()).await;
+    let tasks = Tasks::default();
+    let options = Options::default();
+    let stores = RedisStores::connect(&url(address.port()), &options, &tasks).await;
+    let group = new_group(&stores.unwrap().log).await;
+    group.say(user(), "在吗").await;
+    two.follow(&one).await;
+    let mut promote = cmd("REPLICAOF");
+    promote.arg("NO").arg("ONE");
+    promote.exec_async(&mut two.raw().await).await.unwrap();
+    one.follow(&two).await;
+    address.lead(two.port());
+    let refused = group.log.append(group.request(&text(user(), "在吗"))).await;
+    assert!(refused.unwrap_err().is_transient());
+    eventually(DEADLINE, async || {
+        let again = group.log.append(group.request(&text(user(), "在吗")));
+        // It is another history there.
+        matches!(again.await, Ok(Outcome::OtherHistory(_)))
+    })
+    .await;
 }

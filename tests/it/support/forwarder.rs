@@ -2,6 +2,8 @@
 //! when a replica is promoted.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use qunliu::lifecycle::Tasks;
 use tokio::io::copy_bidirectional;
@@ -11,7 +13,8 @@ use tokio::sync::watch;
 /// Forwards connections to one server at a time. It ends when this is dropped.
 pub(crate) struct Forwarder {
     address: SocketAddr,
-    target: watch::Sender<u16>,
+    target: Arc<AtomicU16>,
+    cut: watch::Sender<()>,
 }
 
 impl Forwarder {
@@ -19,10 +22,15 @@ impl Forwarder {
     pub(crate) async fn to(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (target, targets) = watch::channel(port);
+        let (cut, cuts) = watch::channel(());
+        let target = Arc::new(AtomicU16::new(port));
         let tasks = Tasks::default();
-        tasks.spawn(accept(listener, targets, tasks.clone()));
-        Self { address, target }
+        tasks.spawn(accept(listener, target.clone(), cuts, tasks.clone()));
+        Self {
+            address,
+            target,
+            cut,
+        }
     }
 
     pub(crate) const fn port(&self) -> u16 {
@@ -31,31 +39,42 @@ impl Forwarder {
 
     /// Forwards to another one; connections to the old one are cut.
     pub(crate) fn switch(&self, port: u16) {
-        self.target.send_replace(port);
+        self.lead(port);
+        self.cut.send_replace(());
+    }
+
+    /// Forwards new connections to another one; those to the old one stay.
+    pub(crate) fn lead(&self, port: u16) {
+        self.target.store(port, Ordering::Relaxed);
     }
 }
 
-async fn accept(listener: TcpListener, mut targets: watch::Receiver<u16>, tasks: Tasks) {
+async fn accept(
+    listener: TcpListener,
+    target: Arc<AtomicU16>,
+    mut cuts: watch::Receiver<()>,
+    tasks: Tasks,
+) {
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (client, _) = accepted.unwrap();
-                tasks.spawn(forward(client, targets.clone()));
+                tasks.spawn(forward(client, target.load(Ordering::Relaxed), cuts.clone()));
             }
-            changed = targets.changed() => if changed.is_err() {
+            changed = cuts.changed() => if changed.is_err() {
                 return;
             }
         }
     }
 }
 
-async fn forward(mut client: TcpStream, mut targets: watch::Receiver<u16>) {
-    let target = *targets.borrow_and_update();
+async fn forward(mut client: TcpStream, target: u16, mut cuts: watch::Receiver<()>) {
+    cuts.mark_unchanged();
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", target)).await else {
         return;
     };
     tokio::select! {
         _ended = copy_bidirectional(&mut client, &mut server) => {}
-        _changed = targets.changed() => {}
+        _changed = cuts.changed() => {}
     }
 }

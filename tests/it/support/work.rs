@@ -38,6 +38,18 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// Of each count the lower one.
+    pub(crate) fn least(self, other: Self) -> Self {
+        Self {
+            statements: self.statements.min(other.statements),
+            rows: self.rows.min(other.rows),
+            rows_read: self.rows_read.min(other.rows_read),
+            commands: self.commands.min(other.commands),
+            operations: self.operations.min(other.operations),
+            documents_read: self.documents_read.min(other.documents_read),
+        }
+    }
+
     /// Each count under its name.
     pub(crate) const fn counts(&self) -> [(&'static str, u64); 6] {
         [
