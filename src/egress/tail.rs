@@ -35,10 +35,10 @@ const FILL: usize = 256;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The rest after a round of pushes: so many times as long as the round, so that under load the next
-/// one finds more events for each frame and more frames for each write; none after less than the first
-/// bound, never longer than the second.
+/// one finds more events for each frame and more frames for each write; at least so long that many
+/// groups in which little is said share a round, and never so long that anyone notices.
 const RESTS: u32 = 4;
-const REST_FROM: Duration = Duration::from_micros(500);
+const REST_MIN: Duration = Duration::from_millis(2);
 const REST_MAX: Duration = Duration::from_millis(8);
 
 /// Pushes what is appended.
@@ -281,10 +281,8 @@ impl Drop for Round {
 }
 
 async fn rest(worked: Duration, stop: &CancellationToken) {
-    if worked >= REST_FROM {
-        stop.run_until_cancelled(sleep((worked * RESTS).min(REST_MAX)))
-            .await;
-    }
+    let long = (worked * RESTS).clamp(REST_MIN, REST_MAX);
+    stop.run_until_cancelled(sleep(long)).await;
 }
 
 /// How many of the entries go into one frame: up to the bounds, and not beyond a change of

@@ -73,6 +73,44 @@ impl Fences {
         Ok(standing)
     }
 
+    /// Confirms the fence of a partition, and tells the log so; answers whether it stands. For what
+    /// is called stored without [`Log::set_stored`](crate::store::log::Log::set_stored).
+    ///
+    /// # Errors
+    /// A store does not answer, or the message store is older than it was.
+    pub async fn confirm_and_tell(&self, partition: Partition) -> Result<bool> {
+        if self.confirm(&[partition]).await?.is_empty() {
+            return Ok(false);
+        }
+        let number = self.confirmation(partition);
+        let is_taken = self.log.tell(&[(partition, number)]).await?;
+        if !is_taken {
+            self.look_again(partition).await?;
+        }
+        Ok(is_taken)
+    }
+
+    /// The number of the newest confirmation of a partition that this node knows; 0 if there is none.
+    pub fn confirmation(&self, partition: Partition) -> u64 {
+        self.batch(partition).unwrap_or_default()
+    }
+
+    /// Looks again at partitions whose confirmations the log refused: at once, so that what was
+    /// handled can be handled again.
+    ///
+    /// # Errors
+    /// Always: a store does not answer, the message store is older than it was, or another node
+    /// confirmed.
+    pub async fn refused(&self, partitions: &[Partition]) -> Result<()> {
+        for partition in partitions {
+            self.look_again(*partition).await?;
+        }
+        Err(StoreError::Unavailable {
+            store: "log",
+            source: "it was told of a later confirmation".into(),
+        })
+    }
+
     async fn stamps(&self, partitions: &[Partition]) -> Result<Vec<Stamp>> {
         let mut stamps = Vec::with_capacity(partitions.len());
         for partition in partitions {
@@ -90,14 +128,13 @@ impl Fences {
         Ok(stamps)
     }
 
-    /// Stamps, and tells the log so before anything is called stored.
     async fn stamp(&self, stamps: &[Stamp]) -> Result<bool> {
-        if !self.epochs.stamp(stamps).await? {
-            return Ok(false);
+        let stands = self.epochs.stamp(stamps).await?;
+        if stands {
+            let numbers = stamps.iter().map(|stamp| (stamp.partition, stamp.to));
+            self.batches().extend(numbers);
         }
-        let numbers: Vec<_> = stamps.iter().map(|s| (s.partition, s.to)).collect();
-        self.batches().extend(numbers.iter().copied());
-        self.log.tell(&numbers).await
+        Ok(stands)
     }
 
     /// Reads fence and number anew; answers the number.

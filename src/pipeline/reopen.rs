@@ -204,7 +204,7 @@ impl Reopener {
             return Ok(false);
         }
         self.tell_lost(group, &plan);
-        if !found.is_older && self.fences.confirm(&[group.partition()]).await?.is_empty() {
+        if !found.is_older && !self.fences.confirm_and_tell(group.partition()).await? {
             return Ok(false);
         }
         let opened = self.log.open(Open {

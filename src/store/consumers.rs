@@ -23,7 +23,7 @@ use crate::model::trace::Trace;
 pub enum Consumer {
     /// Writes events to the message store.
     Persist,
-    /// Keeps own totals and mentions.
+    /// Keeps mentions, and where members began.
     Unread,
 }
 

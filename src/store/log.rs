@@ -118,6 +118,17 @@ pub enum Outcome {
     AskStore,
 }
 
+/// A watermark: everything of a group up to a position is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// The group.
+    pub group: GroupId,
+    /// The highest position below which nothing is missing.
+    pub pos: Position,
+    /// The number of a confirmation of the fence that came after the last of it was stored.
+    pub confirmed: u64,
+}
+
 /// The answer to [`Log::prepare`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prepared {
@@ -244,11 +255,13 @@ pub trait Log: Witness + Send + Sync {
     /// `Unavailable`: the outcome is unknown; raise the fence instead of trying again.
     async fn open(&self, open: Open) -> Result<Opened>;
 
-    /// Moves the stored watermark of the groups forward; lower values change nothing.
+    /// Moves stored watermarks forward; lower positions change nothing. With each the number of its
+    /// confirmation is told, as by [`Witness::tell`], in one step. Answers the partitions in which it
+    /// was refused: no watermark moved there.
     ///
     /// # Errors
-    /// `Unavailable`.
-    async fn set_stored(&self, marks: &[(GroupId, Position)]) -> Result<()>;
+    /// `Unavailable`: some may have moved.
+    async fn set_stored(&self, marks: &[Stored]) -> Result<Vec<Partition>>;
 
     /// A new tail of this process.
     ///

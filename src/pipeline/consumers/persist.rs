@@ -21,7 +21,7 @@ use crate::store::consumers::{Consumer, Delivery};
 use crate::store::dead_letters::DeadLetters;
 use crate::store::epochs::Epochs;
 use crate::store::history::History;
-use crate::store::log::{Head, Log};
+use crate::store::log::{Head, Log, Stored};
 use crate::store::messages::{Inserted, Messages};
 use crate::store::signals::{Signal, Signals};
 use crate::store::{Result, StoreError};
@@ -212,14 +212,19 @@ impl Persist {
     }
 
     async fn say(&self, known: Vec<(GroupId, Known)>) -> Result<()> {
-        let marks: Vec<_> = known
-            .iter()
-            .map(|(group, known)| (*group, known.stored))
-            .collect();
-        self.stores.log.set_stored(&marks).await?;
+        let mark = |(group, known): &(GroupId, Known)| Stored {
+            group: *group,
+            pos: known.stored,
+            confirmed: self.stores.fences.confirmation(group.partition()),
+        };
+        let marks: Vec<Stored> = known.iter().map(mark).collect();
+        let refused = self.stores.log.set_stored(&marks).await?;
+        if !refused.is_empty() {
+            return self.stores.fences.refused(&refused).await;
+        }
         let signals: Vec<_> = marks
             .iter()
-            .map(|(g, pos)| Signal::Stored(*g, *pos))
+            .map(|mark| Signal::Stored(mark.group, mark.pos))
             .collect();
         if let Err(error) = self.stores.signals.publish(&signals).await {
             tracing::debug!(%error, "senders learn of the watermark later");

@@ -24,7 +24,9 @@ use crate::model::event::Entry;
 use crate::model::id::{GroupId, Partition, UserId};
 use crate::model::position::{Epoch, Position};
 use crate::store::Result;
-use crate::store::log::{Append, Head, HistoryId, Log, Open, Opened, Outcome, Prepared, Tail};
+use crate::store::log::{
+    Append, Head, HistoryId, Log, Open, Opened, Outcome, Prepared, Stored, Tail,
+};
 use crate::store::witness::Witness;
 
 /// The logs of all groups.
@@ -120,8 +122,8 @@ impl Log for EmbeddedLog {
         self.writer.run(OpenLog { open }).await
     }
 
-    async fn set_stored(&self, _marks: &[(GroupId, Position)]) -> Result<()> {
-        Ok(())
+    async fn set_stored(&self, _marks: &[Stored]) -> Result<Vec<Partition>> {
+        Ok(Vec::new())
     }
 
     async fn tail(&self) -> Result<Box<dyn Tail>> {

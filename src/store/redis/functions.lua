@@ -368,27 +368,37 @@ local function open(keys, args)
   return 'yes'
 end
 
--- keys: h; args: position
+-- Whether the number of a confirmation is taken: not of a suspect message store, and none below one
+-- that was told before.
+local function takes(witness, confirmed)
+  local known = redis.call('HMGET', witness, 'n', 'suspect')
+  if known[2] or tonumber(known[1] or 0) > tonumber(confirmed) then
+    return false
+  end
+  if known[1] ~= confirmed then
+    redis.call('HSET', witness, 'n', confirmed)
+  end
+  return true
+end
+
+-- keys: h, b; args: position, number of the confirmation. Answers whether that was taken.
 local function stored(keys, args)
+  if not takes(keys[2], args[2]) then
+    return 0
+  end
   local head = read_head(keys[1])
   if head and is_below(head.w, args[1]) and not is_below(head.pos, args[1]) then
     head.w = args[1]
     write_head(keys[1], head)
-    return 1
   end
-  return 0
+  return 1
 end
 
 -- The witness -----------------------------------------------------------------------------
 
 -- keys: b; args: number. Answers whether it was taken.
 local function tell(keys, args)
-  local known = redis.call('HMGET', keys[1], 'n', 'suspect')
-  if known[2] or tonumber(known[1] or 0) > tonumber(args[1]) then
-    return 0
-  end
-  redis.call('HSET', keys[1], 'n', args[1])
-  return 1
+  return takes(keys[1], args[1]) and 1 or 0
 end
 
 -- keys: b, ann

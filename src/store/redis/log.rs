@@ -1,5 +1,6 @@
 //! The groups' live logs as Redis Streams: [`Log`] over the functions and plain reads.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -21,7 +22,9 @@ use crate::model::event::Entry;
 use crate::model::id::{GroupId, Partition, UserId};
 use crate::model::position::{Epoch, Position};
 use crate::store::Result;
-use crate::store::log::{Append, Head, HistoryId, Log, Open, Opened, Outcome, Prepared, Tail};
+use crate::store::log::{
+    Append, Head, HistoryId, Log, Open, Opened, Outcome, Prepared, Stored, Tail,
+};
 
 /// The logs in one Redis.
 #[derive(Debug, Clone)]
@@ -132,18 +135,25 @@ impl Log for RedisLog {
         reopen::opened(&self.links.call(Lane::Ordered, open.group, &call).await?)
     }
 
-    async fn set_stored(&self, marks: &[(GroupId, Position)]) -> Result<()> {
-        let mut calls = Vec::new();
-        for (group, mark) in marks {
-            let mut call = self
-                .links
-                .library
-                .call(Function::Stored, &[keys::head(*group)]);
-            call.arg(mark.to_string());
-            calls.push(((*group).into(), call));
+    async fn set_stored(&self, marks: &[Stored]) -> Result<Vec<Partition>> {
+        let call = |mark: &Stored| {
+            let keys = [
+                keys::head(mark.group),
+                keys::witness(mark.group.partition()),
+            ];
+            let mut call = self.links.library.call(Function::Stored, &keys);
+            call.arg(mark.pos.to_string()).arg(mark.confirmed);
+            (mark.group.into(), call)
+        };
+        let calls: Vec<HomeCall> = marks.iter().map(call).collect();
+        let answers = self.links.all(Lane::Reads, &calls).await?;
+        let mut refused = BTreeSet::new();
+        for (mark, answer) in marks.iter().zip(&answers) {
+            if number(answer)? == 0 {
+                refused.insert(mark.group.partition());
+            }
         }
-        self.links.all(Lane::Reads, &calls).await?;
-        Ok(())
+        Ok(refused.into_iter().collect())
     }
 
     async fn tail(&self) -> Result<Box<dyn Tail>> {

@@ -10,7 +10,8 @@ use qunliu::model::position::Position;
 use qunliu::store::log::{Log, OnMiss, Opened, Outcome, Prepared};
 
 use crate::support::logs::{
-    AT, Group, appended, appointed, new_group, repeated, seqs, tail_entries, tailed, text, user,
+    AT, Group, appended, appointed, new_group, repeated, seqs, set_stored, tail_entries, tailed,
+    text, user,
 };
 
 /// A log, and what must live as long as it is used.
@@ -355,11 +356,7 @@ async fn the_stored_mark_only_moves_forward_and_not_beyond_the_head(subject: Sub
         group.say(user(), &n.to_string()).await;
     }
     for (mark, expected) in [(2, 2), (1, 2), (9, 2), (3, 3)] {
-        subject
-            .log
-            .set_stored(&[(group.id, group.pos(mark))])
-            .await
-            .unwrap();
+        set_stored(&*subject.log, group.id, group.pos(mark)).await;
         assert_eq!(
             group.head().await.stored,
             group.pos(expected),
@@ -375,11 +372,7 @@ async fn what_the_store_itself_appended_is_stored(subject: Subject) {
     assert_eq!(appended(group.append(&said).await).stored, group.pos(1));
     assert_eq!(group.say(user(), "2").await.stored, group.pos(2));
     assert_eq!(repeated(group.append(&said).await).stored, group.pos(2));
-    subject
-        .log
-        .set_stored(&[(group.id, group.pos(1))])
-        .await
-        .unwrap();
+    set_stored(&*subject.log, group.id, group.pos(1)).await;
     assert_eq!(group.head().await.stored, group.pos(2));
 }
 

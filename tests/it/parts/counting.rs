@@ -17,7 +17,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::Node;
 use crate::support::door::{Door, MessagesBehindDoor};
-use crate::support::logs::{text, user};
+use crate::support::logs::{set_stored, text, user};
 use crate::support::redis::{Process, RedisServer};
 use crate::support::sample::{at, entry, group};
 
@@ -109,7 +109,7 @@ async fn own_messages_that_are_stored_while_a_mark_is_made_are_not_counted_as_re
         messages.sent.reached_by(1).await;
         let last = talk.node.store_all(talk.group).await;
         let log = &talk.node.log.log;
-        log.set_stored(&[(talk.group, last)]).await.unwrap();
+        set_stored(&**log, talk.group, last).await;
         messages.sent.open();
     };
     let marking = counts.mark_at(talk.member, talk.group, at(1, 3));
@@ -146,7 +146,7 @@ async fn what_somebody_sent_up_to_a_position_is_known_however_much_is_stored() {
     for upto in [3, 5, 7] {
         messages.insert(&all[..upto]).await.unwrap();
         let stored = all[upto - 1].1.pos;
-        log.set_stored(&[(talk.group, stored)]).await.unwrap();
+        set_stored(&**log, talk.group, stored).await;
         expect("partly stored").await;
     }
     let mut raw = talk.raw().await;

@@ -204,6 +204,22 @@ async fn an_event_that_came_too_late_for_its_epoch_is_never_called_stored() {
 }
 
 #[tokio::test]
+async fn nothing_is_called_stored_while_the_message_store_is_suspect() {
+    let Some(mut persisting) = Persisting::new().await else {
+        return;
+    };
+    persisting.handle(at(1, 1)).await;
+    persisting.said();
+    let (partition, log) = (persisting.group.partition(), &persisting.node.log.log);
+    // Another node found it older; this one knows nothing of it yet.
+    log.suspect(partition).await.unwrap();
+    let refused = persisting.try_handle(at(1, 2)).await.unwrap_err();
+    assert!(refused.is_transient(), "{refused:?}");
+    assert_eq!(persisting.said(), []);
+    assert_eq!(persisting.watermark().await, at(1, 1));
+}
+
+#[tokio::test]
 async fn another_event_at_a_position_is_an_error_and_is_never_called_stored() {
     let Some(mut persisting) = Persisting::new().await else {
         return;

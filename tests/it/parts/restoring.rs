@@ -23,7 +23,7 @@ use qunliu::store::log::Log;
 
 use super::{Node, first};
 use crate::support::embedded::{Folder, open};
-use crate::support::logs::{AT, DEADLINE, joined, text, user};
+use crate::support::logs::{AT, DEADLINE, joined, set_stored, text, user};
 use crate::support::redis::{Process, RedisServer};
 use crate::support::sample::{at, group};
 use crate::support::{eventually, mongo};
@@ -57,7 +57,7 @@ impl Older {
         }
         let last = newer.store_all(group).await;
         let log = &newer.log.log;
-        log.set_stored(&[(group, last)]).await.unwrap();
+        set_stored(&**log, group, last).await;
         let folder = Folder::new();
         let stores = open(&folder.file()).await;
         let node = Node::over(log.clone(), stores, folder);
@@ -310,7 +310,7 @@ async fn nothing_is_confirmed_while_it_is_older() {
         return;
     };
     let partition = older.group.partition();
-    let confirmed = older.node.fences.confirm(&[partition]).await;
+    let confirmed = older.node.fences.confirm_and_tell(partition).await;
     assert!(confirmed.unwrap_err().is_transient());
     assert!(older.is_suspect().await);
     older.watch().look().await.unwrap();
@@ -324,10 +324,9 @@ async fn nothing_is_confirmed_once_another_node_suspects_it() {
         return;
     };
     let partition = group().partition();
-    let confirmed = node.fences.confirm(&[partition]).await.unwrap();
-    assert_eq!(confirmed.get(&partition), Some(&1));
+    assert!(node.fences.confirm_and_tell(partition).await.unwrap());
     node.log.log.suspect(partition).await.unwrap();
-    let confirmed = node.fences.confirm(&[partition]).await;
+    let confirmed = node.fences.confirm_and_tell(partition).await;
     assert!(confirmed.unwrap_err().is_transient());
 }
 
@@ -362,7 +361,7 @@ async fn a_number_that_went_back_is_noticed_and_settled_for_good() {
     let partition = group.partition();
     newer.append(group, text(user(), "在吗")).await;
     for _ in 0..3 {
-        newer.fences.confirm(&[partition]).await.unwrap();
+        assert!(newer.fences.confirm_and_tell(partition).await.unwrap());
     }
     // Of the same epoch, so that the number alone tells them apart.
     assert_eq!(node.fences.get(partition).await.unwrap().epoch, 1);

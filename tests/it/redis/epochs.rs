@@ -9,7 +9,9 @@ use qunliu::model::position::Position;
 use qunliu::store::log::{Log, Opened, Outcome, Prepared};
 use redis::cmd;
 
-use crate::support::logs::{DEADLINE, Group, appended, new_group, repeated, text, user};
+use crate::support::logs::{
+    DEADLINE, Group, appended, new_group, repeated, set_stored, text, user,
+};
 use crate::support::redis::{RedisServer, SAFE, eventually};
 
 /// The group under the next epoch, of the history that serves now.
@@ -278,11 +280,7 @@ async fn a_full_server_refuses_appends_for_a_while_and_still_drains() {
         .unwrap();
     let refused = group.log.append(group.request(&text(user(), "2"))).await;
     assert_eq!(refused.unwrap(), Outcome::Full);
-    group
-        .log
-        .set_stored(&[(group.id, group.pos(1))])
-        .await
-        .unwrap();
+    set_stored(&*group.log, group.id, group.pos(1)).await;
     cmd("CONFIG")
         .arg("SET")
         .arg("maxmemory")

@@ -4,7 +4,7 @@ use qunliu::model::position::Position;
 use qunliu::store::log::{OnMiss, Outcome};
 use redis::cmd;
 
-use crate::support::logs::{Group, appended, new_group, repeated, text, user};
+use crate::support::logs::{Group, appended, new_group, repeated, set_stored, text, user};
 use crate::support::redis::RedisServer;
 
 /// Makes a memory as old as the epoch of Unix time.
@@ -74,11 +74,7 @@ async fn an_old_memory_is_forgotten_only_when_all_in_it_is_stored() {
         group.pos(4)
     );
 
-    group
-        .log
-        .set_stored(&[(group.id, group.pos(1))])
-        .await
-        .unwrap();
+    set_stored(&*group.log, group.id, group.pos(1)).await;
     group
         .say(user(), "5, and the first memory begins anew")
         .await;

@@ -12,7 +12,7 @@ use redis::cmd;
 
 use crate::support::eventually;
 use crate::support::forwarder::Forwarder;
-use crate::support::logs::{DEADLINE, new_group, text, user};
+use crate::support::logs::{DEADLINE, new_group, set_stored, text, user};
 use crate::support::redis::{RedisServer, SAFE, url};
 
 async fn refusal(server: &RedisServer, allow_data_loss: bool) -> Option<String> {
@@ -140,11 +140,7 @@ async fn a_server_whose_functions_were_flushed_is_given_them_again() {
         .exec_async(&mut server.raw().await)
         .await
         .unwrap();
-    group
-        .log
-        .set_stored(&[(group.id, group.pos(1))])
-        .await
-        .unwrap();
+    set_stored(&*group.log, group.id, group.pos(1)).await;
     assert_eq!(group.head().await.stored, group.pos(1));
 }
 

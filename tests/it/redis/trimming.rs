@@ -12,7 +12,7 @@ use redis::cmd;
 use tokio_util::sync::CancellationToken;
 
 use crate::contract::consumers::{ack, take};
-use crate::support::logs::{DEADLINE, Group, appended, new_group, text, user};
+use crate::support::logs::{DEADLINE, Group, appended, new_group, set_stored, text, user};
 use crate::support::redis::{Process, RedisServer};
 
 pub(super) async fn length(server: &RedisServer, group: &Group) -> usize {
@@ -38,7 +38,7 @@ pub(super) async fn handle(process: &Process, group: &Group, consumer: Consumer,
 }
 
 pub(super) async fn store(group: &Group, upto: Position) {
-    group.log.set_stored(&[(group.id, upto)]).await.unwrap();
+    set_stored(&*group.log, group.id, upto).await;
 }
 
 /// A process that takes a group for idle at once.

@@ -3,11 +3,12 @@
 
 use qunliu::model::id::Partition;
 use qunliu::store::consumers::Consumer;
+use qunliu::store::log::Stored;
 use qunliu::store::witness::Told;
 
 use super::trimming::{handle, hasty, length, say_many, store};
 use crate::support::eventually;
-use crate::support::logs::{DEADLINE, Group, new_group};
+use crate::support::logs::{DEADLINE, Group, new_group, user};
 use crate::support::redis::RedisServer;
 
 const P: Partition = Partition(0xa0);
@@ -36,6 +37,44 @@ async fn the_highest_number_and_epoch_are_remembered() {
 }
 
 #[tokio::test]
+async fn a_watermark_moves_with_its_number_or_not_at_all() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let group = new_group(&process.stores.log).await;
+    let (log, partition) = (&group.log, group.id.partition());
+    for words in ["1", "2", "3"] {
+        group.say(user(), words).await;
+    }
+    for (seq, confirmed, stands, told) in [(1, 7, 1, 7), (2, 6, 1, 7), (2, 8, 2, 8), (1, 8, 2, 8)] {
+        let mark = Stored {
+            group: group.id,
+            pos: group.pos(seq),
+            confirmed,
+        };
+        let refused = log.set_stored(&[mark]).await.unwrap();
+        let expected = if confirmed < told {
+            vec![partition]
+        } else {
+            vec![]
+        };
+        assert_eq!(refused, expected, "{mark:?}");
+        assert_eq!(group.head().await.stored, group.pos(stands), "{mark:?}");
+        let knows = log.told(&[partition]).await.unwrap()[0].unwrap();
+        assert_eq!(knows.batch, told, "{mark:?}");
+    }
+    log.suspect(partition).await.unwrap();
+    let mark = Stored {
+        group: group.id,
+        pos: group.pos(3),
+        confirmed: 9,
+    };
+    assert_eq!(log.set_stored(&[mark]).await.unwrap(), [partition]);
+    assert_eq!(group.head().await.stored, group.pos(2));
+}
+
+#[tokio::test]
 async fn a_suspect_partition_takes_no_number_until_it_is_settled() {
     let Some(server) = RedisServer::start().await else {
         return;
@@ -61,9 +100,9 @@ async fn nothing_leaves_a_stream_while_the_message_store_is_suspect() {
     let log = &process.stores.log;
     let group = new_group(log).await;
     let partition = group.id.partition();
-    log.suspect(partition).await.unwrap();
     let last = say_many(&group, 700, "在吗").await;
     store(&group, last).await;
+    log.suspect(partition).await.unwrap();
     for consumer in Consumer::ALL {
         handle(&process, &group, *consumer, 700).await;
     }
@@ -96,9 +135,9 @@ async fn an_idle_stream_is_not_emptied_while_the_message_store_is_suspect() {
     let process = hasty(&server).await;
     let log = &process.stores.log;
     let group = new_group(log).await;
-    log.suspect(group.id.partition()).await.unwrap();
     let last = say_many(&group, 3, "在吗").await;
     store(&group, last).await;
+    log.suspect(group.id.partition()).await.unwrap();
     for consumer in Consumer::ALL {
         handle(&process, &group, *consumer, 3).await;
     }

@@ -12,7 +12,9 @@ use qunliu::model::id::{GroupId, Partition, UserId};
 use qunliu::model::position::{Epoch, Position};
 use qunliu::store::epochs::{Epochs, Fence, Stamp, Stamped};
 use qunliu::store::log::SendKey;
-use qunliu::store::log::{Append, Head, HistoryId, Log, Open, Opened, Outcome, Prepared, Tail};
+use qunliu::store::log::{
+    Append, Head, HistoryId, Log, Open, Opened, Outcome, Prepared, Stored, Tail,
+};
 use qunliu::store::messages::{Few, Inserted, Messages, Sums};
 use qunliu::store::witness::{Told, Witness};
 use qunliu::store::{Result, StoreError};
@@ -162,7 +164,7 @@ impl Log for LogBehindDoors {
         self.log.open(open).await
     }
 
-    async fn set_stored(&self, marks: &[(GroupId, Position)]) -> Result<()> {
+    async fn set_stored(&self, marks: &[Stored]) -> Result<Vec<Partition>> {
         self.log.set_stored(marks).await
     }
 

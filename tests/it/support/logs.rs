@@ -12,7 +12,8 @@ use qunliu::model::position::{Epoch, Position, Seq};
 use qunliu::model::role::Role;
 use qunliu::model::time::Time;
 use qunliu::store::log::{
-    Append, Head, HistoryId, Log, OnMiss, Open, Opened, Outcome, Prepared, Receipt, Tail, Tailed,
+    Append, Head, HistoryId, Log, OnMiss, Open, Opened, Outcome, Prepared, Receipt, Stored, Tail,
+    Tailed,
 };
 
 /// Every wait of a test ends here.
@@ -71,6 +72,18 @@ fn fixed(sender: UserId, content: Content) -> Fixed {
 pub(crate) fn joined(user: UserId) -> Fixed {
     let role = Role::Member;
     fixed(user, Content::Joined { user, role })
+}
+
+/// Calls everything up to `pos` stored, under the number that was told last.
+pub(crate) async fn set_stored(log: &dyn Log, group: GroupId, pos: Position) {
+    let told = log.told(&[group.partition()]).await.unwrap()[0];
+    let mark = Stored {
+        group,
+        pos,
+        confirmed: told.unwrap_or_default().batch,
+    };
+    let refused = log.set_stored(&[mark]).await;
+    assert_eq!(refused.unwrap(), []);
 }
 
 /// A new group, opened under epoch 1.
