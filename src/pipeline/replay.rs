@@ -73,7 +73,7 @@ impl Replay {
         }
     }
 
-    /// The event was buried long after all below it was stored.
+    /// By the time of a replay all below the event is stored.
     async fn unread(&self, group: GroupId, entry: Entry) -> Result<()> {
         let own_at = |sender, group, pos| async move {
             let table = self.epochs.tables(&[group]).await?.pop();

@@ -173,6 +173,7 @@ impl Counts {
             .collect())
     }
 
+    /// What is boxed is needed after a loss alone: a list is long, and each of it is a future.
     async fn standing(
         &self,
         user: UserId,
@@ -194,11 +195,11 @@ impl Counts {
             });
         };
         if read.pos.epoch < head.pos.epoch {
-            read = self.valid_mark(user, group, read).await?;
+            read = Box::pin(self.valid_mark(user, group, read)).await?;
         }
         let own = match live_own {
             Some(own) => own,
-            None => self.stored_own(user, group, head.pos).await?,
+            None => Box::pin(self.stored_own(user, group, head.pos)).await?,
         };
         let now = Totals {
             count: head.count,

@@ -7,8 +7,10 @@ use crate::model::epoch::EpochTable;
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 
-/// Messages read at a time: nearly always the first one is valid.
+/// Messages read at first: nearly always the first one is valid. Among many that are dead each step
+/// is four times as long as the one before, up to the bound.
 const STEP: usize = 8;
+const STEP_MAX: usize = 512;
 
 /// One sender's messages in one group.
 #[derive(Clone, Copy)]
@@ -29,12 +31,14 @@ impl Sent<'_> {
     /// # Errors
     /// The store does not answer.
     pub async fn first_above(&self, mut after: Position, upto: Position) -> Result<Option<u64>> {
+        let mut step = STEP;
         loop {
-            let few = self.between(after, upto, Few::First(STEP)).await?;
+            let few = self.between(after, upto, Few::First(step)).await?;
             let Some((last, _)) = few.last() else {
                 return Ok(None);
             };
             after = *last;
+            step = (step * 4).min(STEP_MAX);
             if let Some((_, own)) = few.into_iter().find(|(pos, _)| self.table.is_valid(*pos)) {
                 return Ok(Some(own));
             }
@@ -46,13 +50,15 @@ impl Sent<'_> {
     /// # Errors
     /// The store does not answer.
     pub async fn total(&self, mut upto: Position) -> Result<u64> {
+        let mut step = STEP;
         loop {
-            let few = self.between(Position::START, upto, Few::Last(STEP)).await?;
+            let few = self.between(Position::START, upto, Few::Last(step)).await?;
             let Some((lowest, _)) = few.last() else {
                 return Ok(0);
             };
             // Seqs begin with 1.
             upto = Position::new(lowest.epoch, lowest.seq.saturating_sub(1));
+            step = (step * 4).min(STEP_MAX);
             if let Some((_, own)) = few.into_iter().find(|(pos, _)| self.table.is_valid(*pos)) {
                 return Ok(own);
             }

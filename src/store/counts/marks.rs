@@ -35,7 +35,7 @@ impl Counts {
             return Ok(mark);
         };
         let pos = Position::new(mark.pos.epoch, seq);
-        let own = self.own_below_head(user, group, &table, pos).await?;
+        let own = self.own_up_to(user, group, &table, pos).await?;
         let own = own.ok_or_else(went_back)?;
         Ok(ReadMark {
             pos,
@@ -132,7 +132,7 @@ impl Counts {
         let own = if entry.sender == user {
             Some(entry.sender_count)
         } else {
-            self.own_below_head(user, group, &table, entry.pos).await?
+            self.own_up_to(user, group, &table, entry.pos).await?
         };
         let Some(own) = own else {
             return Ok(Marked::LogWentBack);
@@ -162,7 +162,7 @@ impl Counts {
             return Ok(0);
         }
         let table = self.history.table_at(group, head, pos.epoch).await?;
-        match self.own_below_head(user, group, &table, pos).await? {
+        match self.own_up_to(user, group, &table, pos).await? {
             Some(own) => Ok(own),
             None => self.sent(user, group, &table).total(pos).await,
         }
@@ -174,7 +174,7 @@ impl Counts {
     /// The head is read first: what it says is stored can be asked of the store, and what it does
     /// not is still in the log, or by then in the store too. Asked in another order, a message that
     /// is stored between the two questions answers neither.
-    async fn own_below_head(
+    async fn own_up_to(
         &self,
         user: UserId,
         group: GroupId,
