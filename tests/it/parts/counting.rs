@@ -3,13 +3,18 @@
 
 use std::sync::Arc;
 
+use qunliu::clock::ManualClock;
 use qunliu::model::client_id::ClientId;
 use qunliu::model::epoch::Row;
 use qunliu::model::event::{Content, Entry, Kind};
 use qunliu::model::id::{GroupId, UserId};
 use qunliu::model::position::Position;
 use qunliu::model::unread::{ReadMark, Totals};
+use qunliu::pipeline::consumers::Handler as _;
+use qunliu::pipeline::consumers::unread::UnreadMarks;
+use qunliu::store::consumers::Delivery;
 use qunliu::store::counts::{Counts, Marked};
+use qunliu::store::embedded::cards::NoCards;
 use qunliu::store::history::History;
 use qunliu::store::messages::Messages;
 use qunliu::store::sent::Sent;
@@ -17,7 +22,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::Node;
 use crate::support::door::{Door, MessagesBehindDoor};
-use crate::support::logs::{set_stored, text, user};
+use crate::support::logs::{AT, joined, set_stored, text, user};
 use crate::support::redis::{Process, RedisServer};
 use crate::support::sample::{at, entry, group};
 
@@ -199,6 +204,40 @@ async fn dead_messages_are_not_among_what_somebody_sent() {
     ] {
         let found = sent.first_above(after, at(9, 9)).await.unwrap();
         assert_eq!(found, first, "above {after}");
+    }
+}
+
+#[tokio::test]
+async fn who_joins_again_begins_with_what_was_sent_before() {
+    let Some(talk) = Talk::new().await else {
+        return;
+    };
+    let (node, member) = (&talk.node, talk.member);
+    talk.say(&[true, false, true]).await;
+    node.append(talk.group, joined(member)).await;
+    talk.say(&[true, false]).await;
+    let consumer = UnreadMarks::new(
+        node.stores.unread.clone(),
+        node.stores.dead_letters.clone(),
+        Arc::new(NoCards),
+        talk.counts(node.stores.messages.clone()),
+        Arc::new(ManualClock::at(AT)),
+    );
+    let entries = node.log.log.range(talk.group, Position::START, None, 9);
+    let delivery = |entry: Entry| Delivery {
+        group: talk.group,
+        pos: entry.pos,
+        entry: Ok(entry),
+        trace: None,
+    };
+    let batch: Vec<_> = entries.await.unwrap().into_iter().map(delivery).collect();
+    // It may come again, when more was sent.
+    for _ in 0..2 {
+        consumer.handle(&batch).await.unwrap();
+        let unread = &node.stores.unread;
+        let marks = unread.marks(member, &[talk.group]).await.unwrap();
+        assert_eq!(Marked::At(marks[0].unwrap()), mark(at(1, 4), 3, 2));
+        talk.say(&[true]).await;
     }
 }
 
