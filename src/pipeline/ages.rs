@@ -131,21 +131,28 @@ impl Fences {
     async fn stamp(&self, stamps: &[Stamp]) -> Result<bool> {
         let stands = self.epochs.stamp(stamps).await?;
         if stands {
-            let numbers = stamps.iter().map(|stamp| (stamp.partition, stamp.to));
-            self.batches().extend(numbers);
+            let mut batches = self.batches();
+            for Stamp { partition, to, .. } in stamps {
+                let newest = batches.entry(*partition).or_default();
+                *newest = (*newest).max(*to);
+            }
         }
         Ok(stands)
     }
 
-    /// Reads fence and number anew; answers the number.
+    /// Reads fence and number anew; answers the number. One that was stamped meanwhile is newer.
     async fn look_again(&self, partition: Partition) -> Result<u64> {
+        let seen = self.batch(partition);
         self.read(partition).await?;
         let batch = match self.age(partition).await? {
             Some(age) if self.find_older(partition, &age).await? => return Err(older()),
             Some(age) => age.stamped.batch.unwrap_or(age.told.batch),
             None => 0,
         };
-        self.batches().insert(partition, batch);
+        let mut batches = self.batches();
+        if batches.get(&partition).copied() == seen {
+            batches.insert(partition, batch);
+        }
         Ok(batch)
     }
 
