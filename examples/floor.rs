@@ -20,7 +20,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 mod drive;
 
-use drive::{Done, Load};
+use drive::{Done, Load, run};
 
 /// What a frame of the chat measures in the same bench, on average.
 const FRAME: usize = 320;
@@ -41,16 +41,13 @@ fn main() -> Done {
             let [sockets, groups, rate, seconds] = numbers[..] else {
                 return Err("drive ADDRESS PID SOCKETS GROUPS RATE SECONDS".into());
             };
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()?;
             let load = Load {
                 sockets,
                 groups,
                 rate,
                 seconds,
             };
-            runtime.block_on(drive(&load, address.parse()?, pid.parse()?))
+            run(drive(&load, address.parse()?, pid.parse()?))
         }
         _ => Err("floor serve | floor drive …".into()),
     }

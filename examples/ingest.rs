@@ -33,7 +33,7 @@ use qunliu::clock::{Clock as _, SystemClock};
 
 mod drive;
 
-use drive::{Done, Load};
+use drive::{Done, Load, run};
 
 /// A message on the wire: its group, its `client_id`, and some thirty Chinese characters.
 const FRAME: usize = 128;
@@ -57,14 +57,10 @@ fn main() -> Done {
                 seconds: seconds.parse()?,
             };
             let pids: Vec<u32> = pids.iter().map(|p| p.parse()).collect::<Result<_, _>>()?;
-            one_thread()?.block_on(drive(&load, address.parse()?, &pids))
+            run(drive(&load, address.parse()?, &pids))
         }
         _ => Err("ingest serve … | ingest drive …".into()),
     }
-}
-
-fn one_thread() -> Done<Runtime> {
-    Ok(Builder::new_current_thread().enable_all().build()?)
 }
 
 /// A group, and the names of its keys in the order of the functions.
@@ -154,7 +150,7 @@ fn serve(redis: &str, mongodb: &str, groups: usize) -> Done {
     for group in &groups {
         group.open(&history, &mut connection)?;
     }
-    let runtime = one_thread()?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let events = runtime.block_on(collection(mongodb))?;
     let (appended, dirty) = channel();
     let streams: Vec<(Uuid, String)> = groups

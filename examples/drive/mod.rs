@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream as Socket;
+use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -29,6 +30,13 @@ pub(crate) struct Heard {
     pub(crate) bytes: usize,
     /// CPU time of the processes that were looked at.
     pub(crate) spent: Duration,
+}
+
+/// Runs what drives a floor, on as many threads as the load tool: what a write costs a server depends on
+/// whom it wakes.
+pub(crate) fn run(driver: impl Future<Output = Done>) -> Done {
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(driver)
 }
 
 impl Load {

@@ -3,7 +3,7 @@
 //! Promises, each a case in `tests/it/contract/unread.rs`:
 //! - A read mark only moves forward.
 //! - [`Unread::record`] is idempotent: recording a batch again changes nothing.
-//! - Nothing here is written per member per message.
+//! - Nothing here is written per member per message, and for a plain message nothing at all.
 
 use async_trait::async_trait;
 

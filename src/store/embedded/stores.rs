@@ -41,7 +41,7 @@ pub struct EmbeddedStores {
     pub messages: Arc<dyn Messages>,
     /// Events that could not be handled.
     pub dead_letters: Arc<dyn DeadLetters>,
-    /// Read marks, own totals, mentions.
+    /// Read marks and mentions.
     pub unread: Arc<dyn Unread>,
     /// Nudges within the process.
     pub signals: Arc<dyn Signals>,
