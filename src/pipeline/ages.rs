@@ -16,6 +16,9 @@ use crate::store::epochs::{Fence, Stamp, Stamped};
 use crate::store::witness::Told;
 use crate::store::{Result, StoreError};
 
+/// How often a confirmation is made anew because others, of other nodes, were told first.
+pub(super) const TRIES: usize = 5;
+
 /// What log and message store say of a partition.
 pub(super) struct Age {
     pub(super) told: Told,
@@ -79,15 +82,17 @@ impl Fences {
     /// # Errors
     /// A store does not answer, or the message store is older than it was.
     pub async fn confirm_and_tell(&self, partition: Partition) -> Result<bool> {
-        if self.confirm(&[partition]).await?.is_empty() {
-            return Ok(false);
+        for _ in 0..TRIES {
+            if self.confirm(&[partition]).await?.is_empty() {
+                return Ok(false);
+            }
+            let number = self.confirmation(partition);
+            if self.log.tell(&[(partition, number)]).await? {
+                return Ok(true);
+            }
+            self.overtaken(&[partition]).await?;
         }
-        let number = self.confirmation(partition);
-        let is_taken = self.log.tell(&[(partition, number)]).await?;
-        if !is_taken {
-            self.look_again(partition).await?;
-        }
-        Ok(is_taken)
+        Ok(false)
     }
 
     /// The number of the newest confirmation of a partition that this node knows; 0 if there is none.
@@ -95,20 +100,16 @@ impl Fences {
         self.batch(partition).unwrap_or_default()
     }
 
-    /// Looks again at partitions whose confirmations the log refused: at once, so that what was
-    /// handled can be handled again.
+    /// Looks again at partitions whose confirmations the log refused: if another one was told first,
+    /// they can be confirmed again.
     ///
     /// # Errors
-    /// Always: a store does not answer, the message store is older than it was, or another node
-    /// confirmed.
-    pub async fn refused(&self, partitions: &[Partition]) -> Result<()> {
+    /// A store does not answer, or the message store is older than it was.
+    pub async fn overtaken(&self, partitions: &[Partition]) -> Result<()> {
         for partition in partitions {
             self.look_again(*partition).await?;
         }
-        Err(StoreError::Unavailable {
-            store: "log",
-            source: "it was told of a later confirmation".into(),
-        })
+        Ok(())
     }
 
     async fn stamps(&self, partitions: &[Partition]) -> Result<Vec<Stamp>> {

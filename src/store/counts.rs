@@ -199,6 +199,8 @@ impl Counts {
         }
         let own = match live_own {
             Some(own) => own,
+            // Nothing came since, of anyone.
+            None if head.count <= read.totals.count => read.totals.own,
             None => Box::pin(self.stored_own(user, group, head.pos)).await?,
         };
         let now = Totals {

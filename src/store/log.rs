@@ -257,7 +257,7 @@ pub trait Log: Witness + Send + Sync {
 
     /// Moves stored watermarks forward; lower positions change nothing. With each the number of its
     /// confirmation is told, as by [`Witness::tell`], in one step. Answers the partitions in which it
-    /// was refused: no watermark moved there.
+    /// was refused; watermarks of other groups there may have moved.
     ///
     /// # Errors
     /// `Unavailable`: some may have moved.

@@ -15,6 +15,7 @@ use crate::model::event::{Content, Entry, Fixed, Kind};
 use crate::model::id::{GroupId, Partition, UserId};
 use crate::model::position::{Epoch, Position};
 use crate::model::time::Time;
+use crate::pipeline::ages::TRIES;
 use crate::pipeline::fences::Fences;
 use crate::pipeline::reopen::Reopener;
 use crate::store::consumers::{Consumer, Delivery};
@@ -108,7 +109,25 @@ impl Persist {
             let stored = positions.get(group).map_or(&[][..], Vec::as_slice);
             self.climb(*group, known, stored).await?;
         }
-        let groups: Vec<GroupId> = positions.keys().copied().collect();
+        for _ in 0..TRIES {
+            if reached.is_empty() {
+                return Ok(());
+            }
+            reached = self.confirm_and_say(reached).await?;
+        }
+        Err(StoreError::Unavailable {
+            store: "log",
+            source: "others confirmed the same partitions at the same time".into(),
+        })
+    }
+
+    /// Calls stored what was reached, where the fence stands; answers that of which the confirmation
+    /// was overtaken.
+    async fn confirm_and_say(
+        &self,
+        mut reached: Vec<(GroupId, Known)>,
+    ) -> Result<Vec<(GroupId, Known)>> {
+        let groups: Vec<GroupId> = reached.iter().map(|(group, _)| *group).collect();
         let fences = self.confirm(&groups).await?;
         self.catch_up(&mut reached, &fences).await?;
         let mut marks = Vec::with_capacity(groups.len());
@@ -211,7 +230,7 @@ impl Persist {
         self.stores.fences.confirm(&partitions).await
     }
 
-    async fn say(&self, known: Vec<(GroupId, Known)>) -> Result<()> {
+    async fn say(&self, mut known: Vec<(GroupId, Known)>) -> Result<Vec<(GroupId, Known)>> {
         let mark = |(group, known): &(GroupId, Known)| Stored {
             group: *group,
             pos: known.stored,
@@ -219,22 +238,27 @@ impl Persist {
         };
         let marks: Vec<Stored> = known.iter().map(mark).collect();
         let refused = self.stores.log.set_stored(&marks).await?;
-        if !refused.is_empty() {
-            return self.stores.fences.refused(&refused).await;
-        }
-        let signals: Vec<_> = marks
-            .iter()
+        let is_refused = |group: GroupId| refused.contains(&group.partition());
+        let taken = marks.iter().filter(|mark| !is_refused(mark.group));
+        let signals: Vec<_> = taken
             .map(|mark| Signal::Stored(mark.group, mark.pos))
             .collect();
         if let Err(error) = self.stores.signals.publish(&signals).await {
             tracing::debug!(%error, "senders learn of the watermark later");
         }
+        let overtaken = known.extract_if(.., |(group, _)| is_refused(*group));
+        let overtaken = overtaken.collect();
+        self.remember(known);
+        self.stores.fences.overtaken(&refused).await?;
+        Ok(overtaken)
+    }
+
+    fn remember(&self, known: Vec<(GroupId, Known)>) {
         let mut remembered = self.remembered();
         if remembered.len() > REMEMBERED_MAX {
             remembered.clear();
         }
         remembered.extend(known);
-        Ok(())
     }
 
     fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<GroupId, Known>> {

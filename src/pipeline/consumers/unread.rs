@@ -67,7 +67,10 @@ impl Handler for UnreadMarks {
     }
 
     async fn handle(&self, batch: &[Delivery]) -> Result<()> {
-        let own_at = |user, group, pos| self.counts.own_at(user, group, pos);
+        let own_at = |user, group, pos| async move {
+            let own = self.counts.own_at(user, group, pos).await;
+            own.map_err(passing)
+        };
         record(&*self.unread, &*self.cards, &readable(batch)?, own_at).await
     }
 
@@ -76,6 +79,18 @@ impl Handler for UnreadMarks {
         self.dead_letters
             .keep(id, now, &letter.payload(), reason)
             .await
+    }
+}
+
+/// An event that cannot be read is looked past once it is buried: it says nothing against the one at
+/// hand.
+fn passing(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable { .. } => error,
+        StoreError::Corrupt { store, .. } | StoreError::Failed { store, .. } => {
+            let source = error.into();
+            StoreError::Unavailable { store, source }
+        }
     }
 }
 

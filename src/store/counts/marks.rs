@@ -1,7 +1,6 @@
 //! Read marks: what had been counted up to a position, from the live log or from the history.
 
 use super::Counts;
-use crate::model::epoch::EpochTable;
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
 use crate::model::unread::{ReadMark, Totals};
@@ -35,7 +34,7 @@ impl Counts {
             return Ok(mark);
         };
         let pos = Position::new(mark.pos.epoch, seq);
-        let own = self.own_up_to(user, group, &table, pos).await?;
+        let own = self.own_up_to(user, group, pos).await?;
         let own = own.ok_or_else(went_back)?;
         Ok(ReadMark {
             pos,
@@ -132,7 +131,7 @@ impl Counts {
         let own = if entry.sender == user {
             Some(entry.sender_count)
         } else {
-            self.own_up_to(user, group, &table, entry.pos).await?
+            self.own_up_to(user, group, entry.pos).await?
         };
         let Some(own) = own else {
             return Ok(Marked::LogWentBack);
@@ -153,19 +152,11 @@ impl Counts {
     /// # Errors
     /// A store does not answer.
     pub async fn own_at(&self, user: UserId, group: GroupId, pos: Position) -> Result<u64> {
-        let (head, live) = self
-            .heads(&[group], Some(user))
-            .await?
-            .pop()
-            .unwrap_or_default();
-        if live == Some(0) && pos.seq <= head.pos.seq {
-            return Ok(0);
+        if let Some(own) = self.own_up_to(user, group, pos).await? {
+            return Ok(own);
         }
-        let table = self.history.table_at(group, head, pos.epoch).await?;
-        match self.own_up_to(user, group, &table, pos).await? {
-            Some(own) => Ok(own),
-            None => self.sent(user, group, &table).total(pos).await,
-        }
+        let table = self.history.table(group).await?;
+        self.sent(user, group, &table).total(pos).await
     }
 
     /// The user's own messages up to `pos`: one less than the first above it counts, or all of
@@ -173,21 +164,19 @@ impl Counts {
     ///
     /// The head is read first: what it says is stored can be asked of the store, and what it does
     /// not is still in the log, or by then in the store too. Asked in another order, a message that
-    /// is stored between the two questions answers neither.
-    async fn own_up_to(
-        &self,
-        user: UserId,
-        group: GroupId,
-        table: &EpochTable,
-        pos: Position,
-    ) -> Result<Option<u64>> {
+    /// is stored between the two questions answers neither. The table is read after it, too: by an
+    /// older one the messages of a newer epoch are dead.
+    async fn own_up_to(&self, user: UserId, group: GroupId, pos: Position) -> Result<Option<u64>> {
         let heads = self.heads(&[group], Some(user)).await?;
         let (head, live) = heads.into_iter().next().unwrap_or_default();
-        let sent = self.sent(user, group, table);
+        if live == Some(0) && pos.seq <= head.pos.seq {
+            return Ok(Some(0));
+        }
+        let mut table = self.history.table_at(group, head, pos.epoch).await?;
+        let sent = self.sent(user, group, &table);
         if let Some(own) = sent.first_above(pos, head.stored).await? {
             return Ok(Some(own.saturating_sub(1)));
         }
-        let mut table = table.clone();
         let mut from = pos.max(head.stored);
         while from.seq < head.pos.seq {
             let step = self

@@ -60,7 +60,7 @@ pub struct MongoStores {
     pub messages: Arc<dyn Messages>,
     /// Events that could not be handled.
     pub dead_letters: Arc<dyn DeadLetters>,
-    /// Read marks, own totals, mentions.
+    /// Read marks, mentions.
     pub unread: Arc<dyn Unread>,
     client: Client,
 }

@@ -435,27 +435,28 @@ end
 -- Whether all these consumers, who are so many if nobody is missing, have acknowledged everything
 -- in the stream.
 local function is_handled(stream, consumers, number)
-  if #consumers < number then
-    return false
-  end
-  local delivered = consumers[1].delivered
   for _, consumer in ipairs(consumers) do
-    if consumer.pending > 0 or consumer.delivered ~= delivered then
+    if consumer.pending > 0 then
       return false
     end
   end
   local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-  return not last or not is_below(delivered, last[1])
+  for _, consumer in ipairs(consumers) do
+    if last and is_below(consumer.delivered, last[1]) then
+      return false
+    end
+  end
+  return #consumers >= number
 end
 
--- Whether no other consumer is behind this one.
-local function is_last(consumers, name)
-  local own, least = nil, nil
+-- Whether all consumers but this one were given what stands at a position.
+local function is_known_to_others(consumers, name, pos)
   for _, consumer in ipairs(consumers) do
-    own = consumer.name == name and consumer.delivered or own
-    least = (not least or is_below(consumer.delivered, least)) and consumer.delivered or least
+    if consumer.name ~= name and is_below(consumer.delivered, pos) then
+      return false
+    end
   end
-  return own == least
+  return true
 end
 
 -- The id after this one.
@@ -517,9 +518,9 @@ local function trim(keys, consumers, number)
   redis.call('XTRIM', stream, 'MINID', is_below(needed, live) and needed or live)
 end
 
--- Only who is last to handle an event can free it.
+-- Only what all others know can be freed by it.
 -- keys: s, a, h, i, b; args: consumer, number of consumers, group, milliseconds until it is idle,
--- positions
+-- positions, rising
 local function ack(keys, args)
   for i = 5, #args, CHUNK do
     redis.call('XACK', keys[1], args[1], unpack(args, i, math.min(i + CHUNK - 1, #args)))
@@ -529,7 +530,7 @@ local function ack(keys, args)
     redis.call('SREM', keys[2], args[3])
     redis.call('ZADD', keys[4], decimal(now_ms() + tonumber(args[4])), args[3])
   end
-  if consumers and is_last(consumers, args[1]) then
+  if consumers and args[5] and is_known_to_others(consumers, args[1], args[5]) then
     trim(keys, consumers, number)
   end
   return 1

@@ -231,13 +231,16 @@ async fn who_joins_again_begins_with_what_was_sent_before() {
         trace: None,
     };
     let batch: Vec<_> = entries.await.unwrap().into_iter().map(delivery).collect();
-    // It may come again, when more was sent.
+    // It may come again.
     for _ in 0..2 {
         consumer.handle(&batch).await.unwrap();
         let unread = &node.stores.unread;
         let marks = unread.marks(member, &[talk.group]).await.unwrap();
         assert_eq!(Marked::At(marks[0].unwrap()), mark(at(1, 4), 3, 2));
         talk.say(&[true]).await;
+        let counts = talk.counts(node.stores.messages.clone());
+        let own = counts.own_at(member, talk.group, at(1, 4)).await.unwrap();
+        assert_eq!(own, 2, "what was sent since is above it");
     }
 }
 

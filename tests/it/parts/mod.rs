@@ -84,6 +84,7 @@ impl Node {
             heads: Door::default(),
             append: Door::default(),
             open: Door::default(),
+            stored: Door::default(),
         });
         let epochs = Arc::new(EpochsBehindDoor {
             epochs: stores.epochs.clone(),

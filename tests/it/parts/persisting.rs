@@ -11,6 +11,7 @@ use qunliu::model::id::GroupId;
 use qunliu::model::position::Position;
 use qunliu::pipeline::consumers::Handler as _;
 use qunliu::pipeline::consumers::persist::{Persist, Stores};
+use qunliu::pipeline::fences::Fences;
 use qunliu::pipeline::replay::{Replay, Replayed};
 use qunliu::store::Result;
 use qunliu::store::consumers::{Consumer, Delivery, Unreadable};
@@ -201,6 +202,32 @@ async fn an_event_that_came_too_late_for_its_epoch_is_never_called_stored() {
     persisting.handle(at(1, 2)).await;
     assert_eq!(persisting.said(), []);
     assert_eq!(persisting.watermark().await, at(1, 1));
+}
+
+#[tokio::test]
+async fn a_confirmation_that_another_node_overtook_is_made_again() {
+    let Some(mut persisting) = Persisting::new().await else {
+        return;
+    };
+    persisting.handle(at(1, 1)).await;
+    persisting.said();
+    let (node, partition) = (&persisting.node, persisting.group.partition());
+    let other = Fences::new(node.epochs.clone(), node.log.clone(), node.metrics.clone());
+    let door = &node.log.stored;
+    door.shut();
+    let overtaking = async {
+        door.reached_by(door.callers() + 1).await;
+        for _ in 0..3 {
+            assert!(other.confirm_and_tell(partition).await.unwrap());
+        }
+        door.open();
+    };
+    let (handled, ()) = tokio::join!(persisting.try_handle(at(1, 2)), overtaking);
+    handled.unwrap();
+    // And the other way round.
+    assert!(other.confirm_and_tell(partition).await.unwrap());
+    assert_eq!(persisting.said(), [at(1, 2)]);
+    assert_eq!(persisting.watermark().await, at(1, 2));
 }
 
 #[tokio::test]

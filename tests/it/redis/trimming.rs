@@ -80,6 +80,26 @@ async fn a_busy_stream_keeps_its_live_window_and_little_more() {
     assert_eq!(group.say(user(), "next").await.pos.seq, 701);
 }
 
+/// Each reads to the end, so that whoever acknowledges is ahead of the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_never_handled_by_both_at_once_is_trimmed_too() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let group = new_group(&process.stores.log).await;
+    let mut behind = 0;
+    for round in 0..20 {
+        let last = say_many(&group, 50, "在吗").await;
+        store(&group, last).await;
+        let consumer = Consumer::ALL[round % 2];
+        handle(&process, &group, consumer, 50 + behind).await;
+        behind = 50;
+    }
+    let left = length(&server, &group).await;
+    assert!((300..=656).contains(&left), "{left} of 1000");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn long_messages_fill_the_live_window_sooner() {
     let Some(server) = RedisServer::start().await else {

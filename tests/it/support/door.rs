@@ -86,6 +86,7 @@ pub(crate) struct LogBehindDoors {
     pub(crate) heads: Door,
     pub(crate) append: Door,
     pub(crate) open: Door,
+    pub(crate) stored: Door,
 }
 
 #[async_trait]
@@ -165,6 +166,7 @@ impl Log for LogBehindDoors {
     }
 
     async fn set_stored(&self, marks: &[Stored]) -> Result<Vec<Partition>> {
+        self.stored.pass().await?;
         self.log.set_stored(marks).await
     }
 
