@@ -110,10 +110,10 @@ impl Persist {
             self.climb(*group, known, stored).await?;
         }
         for _ in 0..TRIES {
+            reached = self.confirm_and_say(reached).await?;
             if reached.is_empty() {
                 return Ok(());
             }
-            reached = self.confirm_and_say(reached).await?;
         }
         Err(StoreError::Unavailable {
             store: "log",
