@@ -6,7 +6,8 @@ use std::path::Path;
 use mongodb::bson::doc;
 use redis::cmd;
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::support::certificates::Authority;
 use crate::support::place::Place;
@@ -248,6 +249,15 @@ async fn a_damaged_or_exposed_file_is_told() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let found = Found::by(&environment, 0).await;
     found.has("warn", "sqlite file", "0644");
+    // Nothing may be left beside the file: its last connection ends in a thread of its own.
+    let mut connection = SqliteConnectOptions::new()
+        .filename(&file)
+        .connect()
+        .await
+        .unwrap();
+    let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
+    checkpoint.execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
     let mut bytes = std::fs::read(&file).unwrap();
     // All but the first page, which says that it is a database and what is in it.
     bytes[8192..].fill(0x5a);
