@@ -61,9 +61,15 @@ impl Fences {
     /// A store does not answer, or the message store is older than it was: say nothing of
     /// `stored`, and handle the events again.
     pub async fn confirm(&self, partitions: &[Partition]) -> Result<HashMap<Partition, Epoch>> {
-        let stamps = self.stamps(partitions).await?;
-        if self.stamp(&stamps).await? {
-            return Ok(stamps.iter().map(|s| (s.partition, s.epoch)).collect());
+        // All at once, and once more after a look: another node may have confirmed one of them.
+        for is_again in [false, true] {
+            if is_again {
+                self.overtaken(partitions).await?;
+            }
+            let stamps = self.stamps(partitions).await?;
+            if self.stamp(&stamps).await? {
+                return Ok(stamps.iter().map(|s| (s.partition, s.epoch)).collect());
+            }
         }
         let mut standing = HashMap::new();
         for partition in partitions {
