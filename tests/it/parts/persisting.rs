@@ -53,6 +53,14 @@ impl Persisting {
         Some(persisting)
     }
 
+    /// As [`Self::new`], of which the first is stored and was said to be.
+    async fn with_one_stored() -> Option<Self> {
+        let mut persisting = Self::new().await?;
+        persisting.handle(at(1, 1)).await;
+        assert_eq!(persisting.said(), [at(1, 1)]);
+        Some(persisting)
+    }
+
     /// A persister that remembers nothing yet.
     fn persist(node: &Node) -> Persist {
         let stores = Stores {
@@ -171,11 +179,9 @@ async fn the_watermark_stops_before_a_hole_until_it_is_filled() {
 
 #[tokio::test]
 async fn under_a_fence_that_fell_nothing_is_said_before_the_group_is_open_again() {
-    let Some(mut persisting) = Persisting::new().await else {
+    let Some(mut persisting) = Persisting::with_one_stored().await else {
         return;
     };
-    persisting.handle(at(1, 1)).await;
-    persisting.said();
     // Whoever raised it may have looked for the end of what is stored before `[1,2]` was there.
     let fence = persisting.raise_elsewhere().await;
     persisting.handle(at(1, 2)).await;
@@ -188,11 +194,9 @@ async fn under_a_fence_that_fell_nothing_is_said_before_the_group_is_open_again(
 
 #[tokio::test]
 async fn an_event_that_came_too_late_for_its_epoch_is_never_called_stored() {
-    let Some(mut persisting) = Persisting::new().await else {
+    let Some(mut persisting) = Persisting::with_one_stored().await else {
         return;
     };
-    persisting.handle(at(1, 1)).await;
-    persisting.said();
     // Another node opened the group above what it found stored: `[1,1]`.
     let fence = persisting.raise_elsewhere().await;
     let (node, group) = (&persisting.node, persisting.group);
@@ -206,11 +210,9 @@ async fn an_event_that_came_too_late_for_its_epoch_is_never_called_stored() {
 
 #[tokio::test]
 async fn a_confirmation_that_another_node_overtook_is_made_again() {
-    let Some(mut persisting) = Persisting::new().await else {
+    let Some(mut persisting) = Persisting::with_one_stored().await else {
         return;
     };
-    persisting.handle(at(1, 1)).await;
-    persisting.said();
     let (node, partition) = (&persisting.node, persisting.group.partition());
     let other = Fences::new(node.epochs.clone(), node.log.clone(), node.metrics.clone());
     let door = &node.log.stored;
@@ -232,11 +234,9 @@ async fn a_confirmation_that_another_node_overtook_is_made_again() {
 
 #[tokio::test]
 async fn nothing_is_called_stored_while_the_message_store_is_suspect() {
-    let Some(mut persisting) = Persisting::new().await else {
+    let Some(mut persisting) = Persisting::with_one_stored().await else {
         return;
     };
-    persisting.handle(at(1, 1)).await;
-    persisting.said();
     let (partition, log) = (persisting.group.partition(), &persisting.node.log.log);
     // Another node found it older; this one knows nothing of it yet.
     log.suspect(partition).await.unwrap();
@@ -248,11 +248,9 @@ async fn nothing_is_called_stored_while_the_message_store_is_suspect() {
 
 #[tokio::test]
 async fn another_event_at_a_position_is_an_error_and_is_never_called_stored() {
-    let Some(mut persisting) = Persisting::new().await else {
+    let Some(mut persisting) = Persisting::with_one_stored().await else {
         return;
     };
-    persisting.handle(at(1, 1)).await;
-    persisting.said();
     let other = Entry {
         pos: at(1, 2),
         ..persisting.entry(at(1, 3)).await
@@ -269,11 +267,9 @@ async fn another_event_at_a_position_is_an_error_and_is_never_called_stored() {
 
 #[tokio::test]
 async fn what_was_buried_and_became_readable_takes_the_place_of_its_placeholder() {
-    let Some(mut persisting) = Persisting::new().await else {
+    let Some(mut persisting) = Persisting::with_one_stored().await else {
         return;
     };
-    persisting.handle(at(1, 1)).await;
-    persisting.said();
     let (entry, group) = (persisting.entry(at(1, 2)).await, persisting.group);
     let mut payload = Vec::new();
     entry.write_json(&mut payload);
