@@ -61,23 +61,18 @@ impl Fences {
     /// A store does not answer, or the message store is older than it was: say nothing of
     /// `stored`, and handle the events again.
     pub async fn confirm(&self, partitions: &[Partition]) -> Result<HashMap<Partition, Epoch>> {
-        // All at once, and once more after a look: another node may have confirmed one of them.
-        for is_again in [false, true] {
-            if is_again {
-                self.overtaken(partitions).await?;
-            }
-            let stamps = self.stamps(partitions).await?;
-            if self.stamp(&stamps).await? {
-                return Ok(stamps.iter().map(|s| (s.partition, s.epoch)).collect());
-            }
+        if let Some(all) = self.stamp(partitions).await? {
+            return Ok(all);
+        }
+        // Once more after a look: another node may have confirmed one of them.
+        self.overtaken(partitions).await?;
+        if let Some(all) = self.stamp(partitions).await? {
+            return Ok(all);
         }
         let mut standing = HashMap::new();
         for partition in partitions {
             self.look_again(*partition).await?;
-            let stamps = self.stamps(&[*partition]).await?;
-            if self.stamp(&stamps).await? {
-                standing.extend(stamps.iter().map(|s| (s.partition, s.epoch)));
-            }
+            standing.extend(self.stamp(&[*partition]).await?.into_iter().flatten());
         }
         Ok(standing)
     }
@@ -135,16 +130,21 @@ impl Fences {
         Ok(stamps)
     }
 
-    async fn stamp(&self, stamps: &[Stamp]) -> Result<bool> {
-        let stands = self.epochs.stamp(stamps).await?;
-        if stands {
-            let mut batches = self.batches();
-            for Stamp { partition, to, .. } in stamps {
-                let newest = batches.entry(*partition).or_default();
-                *newest = (*newest).max(*to);
-            }
+    /// Stamps the next number on each of these fences; answers their epochs, `None` if not all stand
+    /// as they are known here.
+    async fn stamp(&self, partitions: &[Partition]) -> Result<Option<HashMap<Partition, Epoch>>> {
+        let stamps = self.stamps(partitions).await?;
+        if !self.epochs.stamp(&stamps).await? {
+            return Ok(None);
         }
-        Ok(stands)
+        let mut batches = self.batches();
+        for Stamp { partition, to, .. } in &stamps {
+            let newest = batches.entry(*partition).or_default();
+            *newest = (*newest).max(*to);
+        }
+        Ok(Some(
+            stamps.iter().map(|s| (s.partition, s.epoch)).collect(),
+        ))
     }
 
     /// Reads fence and number anew; answers the number. One that was stamped meanwhile is newer.

@@ -26,15 +26,18 @@ use crate::store::Result;
 use crate::store::log::SendKey;
 use crate::store::messages::{Few, Inserted, Messages, Sums};
 
-/// The messages of one sender from the lowest up, and from the highest down.
-const SENT_FIRST: &str = "
-    SELECT epoch, seq, sender_count FROM events INDEXED BY events_by_sender
-    WHERE group_id = ?1 AND sender_id = ?2 AND kind = 1
-    AND (epoch, seq) > (?3, ?4) AND (epoch, seq) <= (?5, ?6) ORDER BY epoch, seq LIMIT ?7";
-const SENT_LAST: &str = "
-    SELECT epoch, seq, sender_count FROM events INDEXED BY events_by_sender
-    WHERE group_id = ?1 AND sender_id = ?2 AND kind = 1
-    AND (epoch, seq) > (?3, ?4) AND (epoch, seq) <= (?5, ?6) ORDER BY epoch DESC, seq DESC LIMIT ?7";
+/// Reads some messages of one sender, in an order.
+macro_rules! select_sent {
+    ($order:literal) => {
+        concat!(
+            "SELECT epoch, seq, sender_count FROM events INDEXED BY events_by_sender
+             WHERE group_id = ?1 AND sender_id = ?2 AND kind = 1
+             AND (epoch, seq) > (?3, ?4) AND (epoch, seq) <= (?5, ?6) ORDER BY ",
+            $order,
+            " LIMIT ?7",
+        )
+    };
+}
 
 /// Every event of every group.
 pub struct EmbeddedMessages {
@@ -166,8 +169,8 @@ impl Messages for EmbeddedMessages {
         few: Few,
     ) -> Result<Vec<(Position, u64)>> {
         let (statement, most) = match few {
-            Few::First(most) => (SENT_FIRST, most),
-            Few::Last(most) => (SENT_LAST, most),
+            Few::First(most) => (select_sent!("epoch, seq"), most),
+            Few::Last(most) => (select_sent!("epoch DESC, seq DESC"), most),
         };
         let rows = sqlx::query(statement)
             .bind(group.as_bytes().as_slice())
