@@ -6,6 +6,7 @@ use mongodb::bson::{Document, RawDocumentBuf, doc};
 use super::database::{BATCH_MAX, Db, upsert};
 use super::key;
 use super::layout::{self, CURSORS, INBOX, MENTIONS_ALL};
+use crate::model::id::{GroupId, UserId};
 use crate::model::unread::ReadMark;
 use crate::store::Result;
 use crate::store::unread::Learnt;
@@ -30,12 +31,13 @@ async fn insert(db: &Db, collection: &str, documents: &[RawDocumentBuf]) -> Resu
     Ok(())
 }
 
-/// In the order of their positions: who joins twice in a batch begins at the later event.
+/// In any order: of two marks the later one stands.
 fn first_marks(learnt: &Learnt) -> Vec<Document> {
-    let mut joined = learnt.joined.clone();
-    joined.sort_by_key(|(_, _, mark)| mark.pos);
-    let update = |(group, user, mark)| upsert(key::cursor(user, group), vec![move_read(mark)]);
-    joined.into_iter().map(update).collect()
+    let joined = learnt.joined.iter();
+    let update = |(group, user, mark): &(GroupId, UserId, ReadMark)| {
+        upsert(key::cursor(*user, *group), vec![move_read(*mark)])
+    };
+    joined.map(update).collect()
 }
 
 /// The stage of an update that moves a read mark, if its position is above where it stands. A mark
