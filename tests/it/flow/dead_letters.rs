@@ -50,6 +50,14 @@ impl Stage {
         }
     }
 
+    /// The owner says 在吗 at [`POS`], and it is stored: until then a page shows it from the log.
+    async fn say(&self) {
+        let mut owner = self.scene.socket(&self.scene.owner, "web-1").await;
+        owner.ask(&text(&self.scene.group, "在吗")).await;
+        let is_stored = |frame: &Value| frame["type"] == "stored" && frame["pos"] == json!(POS);
+        owner.take(is_stored).await;
+    }
+
     async fn run(&self, arguments: &[&str]) -> Ended {
         let all = [&["dead-letters"], arguments].concat();
         run(&all, &self.environment).await
@@ -155,9 +163,7 @@ impl Stage {
 
 async fn a_lost_message_is_there_again_after_a_replay(place: Place) {
     let stage = Stage::on(&place).await;
-    let mut owner = stage.scene.socket(&stage.scene.owner, "web-1").await;
-    owner.ask(&text(&stage.scene.group, "在吗")).await;
-    stage.shows("message").await;
+    stage.say().await;
     stage.bury().await;
     stage.shows("lost").await;
     let id = stage.letter(Consumer::Persist, POS).to_string();
@@ -179,9 +185,7 @@ async fn a_lost_message_is_there_again_after_a_replay(place: Place) {
 
 async fn what_cannot_be_replayed_stays_and_says_why(place: Place) {
     let stage = Stage::on(&place).await;
-    let mut owner = stage.scene.socket(&stage.scene.owner, "web-1").await;
-    owner.ask(&text(&stage.scene.group, "在吗")).await;
-    stage.shows("message").await;
+    stage.say().await;
     let mut other = Vec::new();
     let content = crate::support::sample::text("别的");
     let unlike = entry(
