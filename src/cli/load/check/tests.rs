@@ -72,6 +72,17 @@ impl Paper {
         damage(self.feed().1);
         self.check()
     }
+
+    /// One message's sender was told this of it.
+    fn with_fate(mut self, fate: Fate) -> Findings {
+        let mut fates = self
+            .records
+            .iter_mut()
+            .flat_map(|one| one.fates.values_mut());
+        *fates.next().unwrap() = fate;
+        drop(fates);
+        self.check()
+    }
 }
 
 fn scene() -> Scene {
@@ -320,39 +331,20 @@ fn a_message_that_only_a_socket_saw_is_foreign() {
 
 #[test]
 fn a_message_stored_elsewhere_than_told_is_a_wrong_receipt() {
-    let mut paper = Paper::clean();
-    let record = paper
-        .records
-        .iter_mut()
-        .find(|record| !record.fates.is_empty())
-        .unwrap();
-    let fate = record.fates.values_mut().next().unwrap();
-    *fate = Fate::Stored(Position::new(1, 999));
-    assert_eq!(paper.check().count(Flaw::Receipt), 1);
+    let found = Paper::clean().with_fate(Fate::Stored(Position::new(1, 999)));
+    assert_eq!(found.count(Flaw::Receipt), 1);
 }
 
 #[test]
 fn a_refused_message_in_the_log_is_a_wrong_receipt() {
-    let mut paper = Paper::clean();
-    let record = paper
-        .records
-        .iter_mut()
-        .find(|record| !record.fates.is_empty())
-        .unwrap();
-    *record.fates.values_mut().next().unwrap() = Fate::Refused("muted".to_owned());
-    assert_eq!(paper.check().count(Flaw::Receipt), 1);
+    let found = Paper::clean().with_fate(Fate::Refused("muted".to_owned()));
+    assert_eq!(found.count(Flaw::Receipt), 1);
 }
 
 #[test]
 fn a_message_that_never_settled_is_a_wrong_receipt() {
-    let mut paper = Paper::clean();
-    let record = paper
-        .records
-        .iter_mut()
-        .find(|record| !record.fates.is_empty())
-        .unwrap();
-    *record.fates.values_mut().next().unwrap() = Fate::Open;
-    assert_eq!(paper.check().count(Flaw::Receipt), 1);
+    let found = Paper::clean().with_fate(Fate::Open);
+    assert_eq!(found.count(Flaw::Receipt), 1);
 }
 
 #[test]
