@@ -26,7 +26,7 @@ use crate::traces::{Kind, Traces};
 /// How long one append may take in all, retries and an opening of the log included.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long the log itself may be silent, retries included: then the sender is told to wait.
+/// How long the log itself may be silent, retries included: then the sender is told.
 const LOG_PATIENCE: Duration = Duration::from_millis(800);
 
 /// The pause after the first failed try; doubled up to eight times as long.
@@ -150,9 +150,10 @@ impl Appender {
     /// Appends the event, or finds where it stands already.
     ///
     /// # Errors
-    /// `conflict` for another content under the same `client_id`. `busy` within a second when the
-    /// log does not answer, `internal` when another store does not: the outcome may be unknown,
-    /// and the same send may be sent again.
+    /// `conflict` for another content under the same `client_id`. `busy` if nothing was written:
+    /// the log is full, or it did not answer others a moment ago. `internal` if the outcome is
+    /// unknown, within a second when it is the log that does not answer. The same send may be
+    /// sent again after either.
     pub async fn append(&self, request: &Request) -> Result<Placed> {
         let mut span = self.traces.child("append", Kind::Internal, request.trace);
         let placed = self.append_in(request, span.trace()).await;
@@ -244,7 +245,7 @@ impl Appender {
             }
             _ => {
                 self.note_silence();
-                Err(silent("the log does not answer: send the same again"))
+                Err(outcome_unknown())
             }
         }
     }
@@ -281,6 +282,8 @@ impl Appender {
             }
             Outcome::NotOpen => self.reopener.reopen(group, fence.epoch).await?,
             Outcome::RightsChanged(pos) => return Ok(Step::Done(Placed::RightsChanged(pos))),
+            // An earlier try may still reach the log.
+            Outcome::Full if learnt.must_ask => return Err(outcome_unknown()),
             Outcome::Full => return Err(full()),
             Outcome::AskStore => return self.ask_store(request, learnt, fence).await,
         }
@@ -356,7 +359,8 @@ impl Appender {
             .unwrap_or_else(PoisonError::into_inner);
         match failed_at {
             Some(at) if at.elapsed() < REST => {
-                Err(silent("the log does not answer; nothing was sent to it"))
+                let detail = "the log does not answer; nothing was sent to it";
+                Err(Error::busy(Busy::Log, detail, RETRY_AFTER_MS))
             }
             _ => Ok(()),
         }
@@ -433,10 +437,6 @@ fn conflict() -> Error {
 fn full() -> Error {
     let detail = "the log is full until its consumers have caught up; nothing was written";
     Error::busy(Busy::LogFull, detail, RETRY_AFTER_MS)
-}
-
-fn silent(detail: &'static str) -> Error {
-    Error::busy(Busy::Log, detail, RETRY_AFTER_MS)
 }
 
 fn outcome_unknown() -> Error {

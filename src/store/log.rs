@@ -111,7 +111,7 @@ pub enum Outcome {
     NotOpen,
     /// Rights changed at this position, after the permit was made: ask the directory again.
     RightsChanged(Position),
-    /// The log has no room until the consumers have caught up: come back later.
+    /// The log has no room for a new message until the consumers have caught up: come back later.
     Full,
     /// The `client_id` is not in the memory: ask the message store, then append with
     /// [`OnMiss::Append`].

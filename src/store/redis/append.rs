@@ -12,8 +12,9 @@ use crate::model::trace::Trace;
 use crate::store::Result;
 use crate::store::log::{Append, OnMiss, Outcome, Receipt};
 
-/// The call.
-pub(super) fn call(library: &Library, append: &Append) -> Cmd {
+/// The call. A log that is full takes no new message; what stands already is still answered, and
+/// changes of members, which are few and decided, are appended.
+pub(super) fn call(library: &Library, append: &Append, is_full: bool) -> Cmd {
     let draft = &append.draft;
     let kind = draft.fixed.content.kind();
     let mut call = library.call(Function::Append, &keys::all(draft.group));
@@ -29,7 +30,8 @@ pub(super) fn call(library: &Library, append: &Append) -> Cmd {
         .arg(draft.encode().as_ref())
         .arg(draft.group.to_string());
     let trace = append.trace.map(Trace::to_bytes);
-    call.arg(trace.as_ref().map_or(&[][..], |trace| trace));
+    call.arg(trace.as_ref().map_or(&[][..], |trace| trace))
+        .arg(u8::from(is_full));
     call
 }
 
@@ -48,6 +50,7 @@ pub(super) fn outcome(append: &Append, answer: &Value) -> Result<Outcome> {
         "closed" => Ok(Outcome::NotOpen),
         "rights" => Ok(Outcome::RightsChanged(position(at(answer, 1)?)?)),
         "ask" => Ok(Outcome::AskStore),
+        "full" => Ok(Outcome::Full),
         other => Err(corrupt(format!("an append answered {other}"))),
     }
 }

@@ -184,7 +184,7 @@ local function turn_memory(head, young, old, young_from, now)
 end
 
 -- args: history, epoch, rights or '', 'append' | 'ask' | a position, position to replace or '',
--- counted, changes rights, time, META, JSON, group, trace or ''
+-- counted, changes rights, time, META, JSON, group, trace or '', full
 local function append(keys, args)
   local now = now_ms()
   local id = known_history(now)
@@ -214,6 +214,9 @@ local function append(keys, args)
     return redis.call('EXISTS', keys[S], keys[O]) == 2 and answer or { 'closed' }
   end
   local is_counted = args[6] == '1'
+  if is_counted and args[13] == '1' then
+    return { 'full' }
+  end
   local sender = string.sub(meta, 2, 17)
   local own = count_own(keys[O], sender, is_counted)
   if not own then

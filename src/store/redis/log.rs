@@ -59,10 +59,8 @@ impl RedisLog {
 impl Log for RedisLog {
     async fn append(&self, append: Append) -> Result<Outcome> {
         let group = append.draft.group;
-        if self.memory.is_full(group) {
-            return Ok(Outcome::Full);
-        }
-        let call = append::call(&self.links.library, &append);
+        let is_full = self.memory.is_full(group);
+        let call = append::call(&self.links.library, &append, is_full);
         match self.links.call(Lane::Ordered, group, &call).await {
             Err(error) if is_out_of_memory(&error) => Ok(Outcome::Full),
             answer => append::outcome(&append, &answer?),

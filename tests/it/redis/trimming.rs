@@ -12,7 +12,9 @@ use redis::cmd;
 use tokio_util::sync::CancellationToken;
 
 use crate::contract::consumers::{ack, take};
-use crate::support::logs::{DEADLINE, Group, appended, new_group, set_stored, text, user};
+use crate::support::logs::{
+    DEADLINE, Group, appended, joined, new_group, repeated, set_stored, text, user,
+};
 use crate::support::redis::{Process, RedisServer};
 
 pub(super) async fn length(server: &RedisServer, group: &Group) -> usize {
@@ -177,22 +179,28 @@ async fn an_idle_stream_is_emptied_and_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_redis_takes_no_appends_until_there_is_room() {
+async fn a_full_redis_takes_no_messages_until_there_is_room() {
     let Some(server) = RedisServer::start().await else {
         return;
     };
     let process = server.process().await;
     let group = new_group(&process.stores.log).await;
-    group.say(user(), "在吗").await;
+    let said = text(user(), "在吗");
+    let first = appended(group.append(&said).await);
     let memory = process.stores.memory.clone();
     let watched = memory.watch(Metrics::new().unwrap(), CancellationToken::new());
     let tasks = Tasks::default();
     tasks.spawn(watched);
-    // First above the bound of ours, then above Redis' own.
-    for percent in [110, 50] {
+    let limit_to = async |percent| {
         set_maxmemory(&server, used_memory(&server).await * percent / 100).await;
         until(&group, |outcome| *outcome == Outcome::Full).await;
-    }
+    };
+    // Above the bound of ours only new messages are refused.
+    limit_to(110).await;
+    assert_eq!(repeated(group.append(&said).await).pos, first.pos);
+    appended(group.append(&joined(user())).await);
+    // Above Redis' own it takes nothing.
+    limit_to(50).await;
     set_maxmemory(&server, 1 << 30).await;
     until(&group, |outcome| matches!(outcome, Outcome::Appended(_))).await;
     let stopped = tasks.stop(Duration::ZERO, std::future::pending());
