@@ -109,11 +109,15 @@ impl Limits {
         })
     }
 
-    /// Counts a send.
-    pub fn message(&self, asker: Asker, group: GroupId) -> Result<()> {
+    /// Counts a send, before it is known whether its user may send there.
+    pub fn message(&self, asker: Asker) -> Result<()> {
+        self.check_user(asker, &self.0.rates.messages, 1)
+    }
+
+    /// Counts a send of a user who may: nobody else spends what the members of a group share.
+    pub fn group_message(&self, asker: Asker, group: GroupId) -> Result<()> {
         let rates = &self.0.rates;
         self.check(asker.address, |_| {
-            rates.messages.count(asker.user, 1)?;
             rates.group_messages.count(group, 1)?;
             rates.all_messages.count((), 1)
         })

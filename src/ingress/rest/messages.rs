@@ -190,9 +190,12 @@ enum Receipt {
 
 async fn send(app: App, call: Call, caller: Caller) -> Result<Response> {
     let (group, trace): (GroupId, _) = (call.id("group")?, call.trace);
-    app.limits.message(call.asker(caller), group)?;
+    let asker = call.asker(caller);
+    app.limits.message(asker)?;
     let new: NewBody = call.json()?;
     validate_message(&new.body, &new.mentions)?;
+    let permit = app.access.permit_send(caller, group).await?;
+    app.limits.group_message(asker, group)?;
     let attempt = new
         .again
         .map_or(Attempt::Unknown, |from| Attempt::Again { from });
@@ -210,8 +213,7 @@ async fn send(app: App, call: Call, caller: Caller) -> Result<Response> {
         mentions,
     };
     let under_way = app.receipts.under_way(group);
-    let sent = app.messages.send(caller, group, &message, attempt, trace);
-    let sent = sent.await?;
+    let sent = app.messages.send(permit, &message, attempt, trace).await?;
     let stored = under_way.until_stored(&sent.receipt, STORED_PATIENCE).await;
     let status = match (sent.is_new, stored) {
         (false, _) => StatusCode::OK,

@@ -142,11 +142,11 @@ impl Commands {
         }
     }
 
-    /// Read marks and typing were paid for before they came here.
+    /// What a frame costs its user. Read marks and typing were paid for before they came here.
     fn spend(&self, frame: &ClientFrame) -> Result<()> {
         let (limits, asker) = (&self.app.limits, self.asker);
         match frame {
-            ClientFrame::Send(send) => limits.message(asker, send.group),
+            ClientFrame::Send(_) => limits.message(asker),
             ClientFrame::Pull(_) => limits.page(asker),
             ClientFrame::Follow(_) => limits.follow(asker),
             ClientFrame::Token(_) => limits.other(asker),
@@ -176,13 +176,12 @@ impl Commands {
             reply_to,
             mentions,
         };
+        let permit = self.app.access.permit_send(self.socket.caller, group);
+        let permit = permit.await?;
+        self.app.limits.group_message(self.asker, group)?;
         let under_way = self.app.receipts.under_way(group);
-        let caller = self.socket.caller;
-        let sent = self
-            .app
-            .messages
-            .send(caller, group, &message, attempt, trace)
-            .await?;
+        let sent = self.app.messages.send(permit, &message, attempt, trace);
+        let sent = sent.await?;
         let receipt = &sent.receipt;
         let (pos, message, at) = (receipt.pos, receipt.message, receipt.at);
         self.socket.send(&ServerFrame::Accepted {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::access::{Access, Caller, Permit, Send};
+use crate::access::{Access, Permit, Send};
 use crate::clock::Clock;
 use crate::error::{Busy, Error, Result};
 use crate::model::client_id::ClientId;
@@ -73,20 +73,20 @@ impl Messages {
         }
     }
 
-    /// Sends one message, once, however often it is asked for under the same `client_id`.
+    /// Sends one message, once, however often it is asked for under the same `client_id`. The
+    /// permit is renewed where the log knows of a later change of rights.
     ///
     /// # Errors
     /// `not_found`, `forbidden`, `refused`, `bad_request` for a reply to nothing, `conflict`, `busy`, and
     /// `internal` with an unknown outcome.
     pub async fn send(
         &self,
-        caller: Caller,
-        group: GroupId,
+        mut permit: Permit<Send>,
         message: &NewMessage,
         attempt: Attempt,
         trace: Trace,
     ) -> Result<Sent> {
-        let mut permit = self.access.permit_send(caller, group).await?;
+        let (caller, group) = (permit.caller(), permit.group());
         let attempt = self.checked(group, attempt).await?;
         self.check_reply(&permit, message).await?;
         let mut request = Request {

@@ -93,6 +93,23 @@ async fn a_group_has_a_budget_that_its_members_share() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_send_spends_nothing_that_others_share() {
+    let keys = [
+        ("QUNLIU_LIMITS_MESSAGES_PER_SECOND_GROUP", "1"),
+        ("QUNLIU_LIMITS_MESSAGES_PER_SECOND_GLOBAL", "1"),
+    ];
+    let (server, _owner, member, path) = limited(&keys).await;
+    let stranger = server.register("lin.tao").await;
+    let mut socket = Socket::greeted(&server, &stranger, "web-1").await;
+    for _ in 0..10 {
+        send(&stranger, &path).await.problem(404, "not_found");
+        let refused = socket.ask(&text(group_of(&path), "有人吗")).await;
+        assert_eq!(refused["code"], "not_found", "{refused}");
+    }
+    assert_eq!(send(&member, &path).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_together_have_a_budget_too() {
     let keys = [("QUNLIU_LIMITS_REGISTRATIONS_PER_HOUR_GLOBAL", "2")];
     let (server, ..) = limited(&keys).await;

@@ -55,8 +55,9 @@ async fn what_a_rule_refuses_is_not_appended() {
         stores.unread.clone(),
         node.history.clone(),
     );
+    let access = Access::new(pushing.directory.clone(), node.log.clone(), &OPTIONS);
     let messages = Messages::new(
-        Access::new(pushing.directory.clone(), node.log.clone(), &OPTIONS),
+        access.clone(),
         node.appender.clone(),
         node.history.clone(),
         counts,
@@ -69,8 +70,9 @@ async fn what_a_rule_refuses_is_not_appended() {
     };
     let send = async |number: u8, text: &str| {
         let message = message(number, text);
+        let permit = access.permit_send(caller, group).await.unwrap();
         messages
-            .send(caller, group, &message, Attempt::Unknown, TRACE)
+            .send(permit, &message, Attempt::Unknown, TRACE)
             .await
     };
     let refused = send(1, "加我微信").await.unwrap_err();
