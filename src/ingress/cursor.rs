@@ -3,31 +3,33 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 
+use super::auth::secret::Secrets;
+use super::auth::tags::Tags;
 use crate::error::{Error, Result};
 use crate::model::id::UserId;
 
 /// Bytes of the tag: 128 bits, for a cursor lives as long as a list is being read.
 const TAG_BYTES: usize = 16;
 
-/// Makes and reads cursors.
+/// Makes and reads cursors. Cheap to clone; all clones have the same keys.
 #[derive(Clone)]
-pub struct Cursors {
-    key: [u8; 32],
-}
+pub struct Cursors(Tags);
 
 impl Cursors {
-    /// Cursors under `key`.
-    pub const fn new(key: [u8; 32]) -> Self {
-        Self { key }
+    /// Cursors under `secrets`.
+    pub fn new(secrets: &Secrets) -> Self {
+        Self(Tags::new("list cursor", TAG_BYTES, secrets))
+    }
+
+    /// Their tags, for whoever changes the keys.
+    pub fn tags(&self) -> Tags {
+        self.0.clone()
     }
 
     /// The cursor for `place` in the list `list` of `user`.
     pub fn seal(&self, user: UserId, list: &str, place: &[u8]) -> String {
-        let tag = self.mac(user, list, place).finalize().into_bytes();
-        let mut bytes = tag.get(..TAG_BYTES).unwrap_or_default().to_vec();
+        let mut bytes = self.0.tag(&parts(&user, list, place));
         bytes.extend_from_slice(place);
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -43,31 +45,33 @@ impl Cursors {
             ..refused()
         })?;
         let (tag, place) = bytes.split_at_checked(TAG_BYTES).ok_or_else(refused)?;
-        let checked = self.mac(user, list, place).verify_truncated_left(tag);
-        checked.map(|()| place.to_vec()).map_err(|error| Error {
-            source: Some(error.into()),
-            ..refused()
-        })
+        match self.0.is_ours(&parts(&user, list, place), tag) {
+            true => Ok(place.to_vec()),
+            false => Err(refused()),
+        }
     }
+}
 
-    fn mac(&self, user: UserId, list: &str, place: &[u8]) -> Hmac<Sha256> {
-        let mut mac = Hmac::new_from_slice(&self.key).expect("an HMAC takes keys of any length");
-        mac.update(user.as_bytes());
-        mac.update(list.as_bytes());
-        mac.update(&[0]);
-        mac.update(place);
-        mac
-    }
+fn parts<'a>(user: &'a UserId, list: &'a str, place: &'a [u8]) -> [&'a [u8]; 4] {
+    [user.as_bytes(), list.as_bytes(), &[0], place]
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::auth::secret::Secret;
     use super::*;
     use crate::model::time::Time;
 
+    fn cursors(seed: u8) -> Cursors {
+        Cursors::new(&Secrets {
+            first: Secret::of_bytes(&[seed, 2, 3, 4].repeat(8)),
+            second: None,
+        })
+    }
+
     #[test]
     fn a_cursor_serves_only_its_own_list_and_user() {
-        let cursors = Cursors::new([7; 32]);
+        let cursors = cursors(7);
         let (me, you) = (
             UserId::generate(Time::default()),
             UserId::generate(Time::default()),
@@ -76,12 +80,12 @@ mod tests {
         assert_eq!(cursors.open(me, "groups", &cursor).unwrap(), b"place");
         assert!(cursors.open(you, "groups", &cursor).is_err());
         assert!(cursors.open(me, "members", &cursor).is_err());
-        assert!(Cursors::new([8; 32]).open(me, "groups", &cursor).is_err());
+        assert!(self::cursors(8).open(me, "groups", &cursor).is_err());
     }
 
     #[test]
     fn no_changed_cursor_is_taken() {
-        let cursors = Cursors::new([7; 32]);
+        let cursors = cursors(7);
         let me = UserId::generate(Time::default());
         let bytes = URL_SAFE_NO_PAD
             .decode(cursors.seal(me, "groups", b"place"))

@@ -120,8 +120,9 @@ pub(super) async fn compose(
     let auth = auth.await?;
     let limits = Limits::new(&config.limits, config.exempt(), metrics);
     tasks.spawn_vital("limits", limits.clone().sweep(tasks.draining().clone()));
-    let (tokens, refresh) = (auth.tokens.clone(), auth.refresh.clone());
-    let rotation = Rotation::new(secret_file, secrets.clone(), tokens, refresh);
+    let cursors = Cursors::new(secrets);
+    let tags = vec![auth.refresh.tags(), cursors.tags()];
+    let rotation = Rotation::new(secret_file, secrets.clone(), auth.tokens.clone(), tags);
     tasks.spawn_vital("secrets", rotation.run(tasks.draining().clone()));
     let Reading {
         history,
@@ -162,7 +163,7 @@ pub(super) async fn compose(
         auth,
         limits,
         origins: config.http.origins.clone(),
-        cursors: Cursors::new(secrets.first.derive("list cursor")),
+        cursors,
         profiles: Profiles::new(stores.accounts.clone(), stores.cards.clone()),
         accounts: Accounts::new(
             stores.accounts.clone(),

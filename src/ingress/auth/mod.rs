@@ -21,6 +21,7 @@ pub mod refresh; // refresh tokens
 pub mod secret; // the secrets, and the keys derived from them
 pub mod rotation; // changes of the secret file
 pub mod setup; // the code for the first account
+pub mod tags; // tags over what clients carry
 pub mod ticket; // what opens one socket once
 pub mod token; // access tokens
 

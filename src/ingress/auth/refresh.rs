@@ -3,14 +3,11 @@
 //!
 //! Which generation is good is the session's to say: see `pipeline/commands/accounts`.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 
-use super::secret::{Secret, Secrets};
+use super::secret::Secrets;
+use super::tags::Tags;
 use crate::error::{Error, Result};
 use crate::model::id::SessionId;
 use crate::protocol::code::ErrorCode;
@@ -21,35 +18,29 @@ const PREFIX: &str = "qlr_";
 /// Session and generation.
 const PLACE_BYTES: usize = 16 + 8;
 
+/// Bytes of the tag.
+const TAG_BYTES: usize = 32;
+
 /// Makes and reads refresh tokens. Cheap to clone; all clones have the same keys.
 #[derive(Clone)]
-pub struct RefreshTokens {
-    keys: Arc<RwLock<Keys>>,
-}
-
-/// A key for each secret, the one that signs first.
-type Keys = Vec<[u8; 32]>;
+pub struct RefreshTokens(Tags);
 
 impl RefreshTokens {
     /// Tokens under `secrets`.
     pub fn new(secrets: &Secrets) -> Self {
-        Self {
-            keys: Arc::new(RwLock::new(keys(secrets, &secrets.first))),
-        }
+        Self(Tags::new("refresh token", TAG_BYTES, secrets))
     }
 
-    /// From now on the keys of `secrets` are good, and that of `signing` signs.
-    pub fn change_keys(&self, secrets: &Secrets, signing: &Secret) {
-        let keys = keys(secrets, signing);
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    /// Their tags, for whoever changes the keys.
+    pub fn tags(&self) -> Tags {
+        self.0.clone()
     }
 
     /// The token of a session's generation.
     pub fn sign(&self, session: SessionId, generation: i64) -> String {
         let mut bytes = session.as_bytes().to_vec();
         bytes.extend_from_slice(&generation.to_be_bytes());
-        let signing = self.keys().first().copied().unwrap_or_default();
-        let tag = mac(&signing, &bytes).finalize().into_bytes();
+        let tag = self.0.tag(&[&bytes]);
         bytes.extend_from_slice(&tag);
         format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
     }
@@ -68,34 +59,18 @@ impl RefreshTokens {
     fn open(&self, token: &str) -> Option<(SessionId, i64)> {
         let bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix(PREFIX)?).ok()?;
         let (place, tag) = bytes.split_at_checked(PLACE_BYTES)?;
-        let is_ours = |key| mac(key, place).verify_slice(tag).is_ok();
-        self.keys().iter().any(is_ours).then_some(())?;
+        self.0.is_ours(&[place], tag).then_some(())?;
         let (session, generation) = place.split_at_checked(16)?;
         Some((
             SessionId::from_slice(session)?,
             i64::from_be_bytes(generation.try_into().ok()?),
         ))
     }
-
-    fn keys(&self) -> RwLockReadGuard<'_, Keys> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn keys(secrets: &Secrets, signing: &Secret) -> Keys {
-    let others = secrets.all().filter(|secret| *secret != signing);
-    let all = std::iter::once(signing).chain(others);
-    all.map(|secret| secret.derive("refresh token")).collect()
-}
-
-fn mac(key: &[u8; 32], place: &[u8]) -> Hmac<Sha256> {
-    let mut mac = Hmac::new_from_slice(key).expect("an HMAC takes keys of any length");
-    mac.update(place);
-    mac
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::secret::Secret;
     use super::*;
     use crate::model::time::Time;
 

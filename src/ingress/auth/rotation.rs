@@ -2,7 +2,7 @@
 //! it says holds without a restart or a disconnect.
 //!
 //! A fresh secret is good at once and signs a while later, when every node that shares the file
-//! has looked at it.
+//! has looked at it; a node that starts in that while signs with the older one too.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::refresh::RefreshTokens;
 use super::secret::{Secret, Secrets};
+use super::tags::Tags;
 use super::token::Tokens;
 
 /// How often the file is looked at.
@@ -30,21 +30,25 @@ pub struct Rotation {
     /// Looks since the file changed.
     looks: u32,
     tokens: Tokens,
-    refresh: RefreshTokens,
+    tags: Vec<Tags>,
 }
 
 impl Rotation {
-    /// Follows the file at `path`, which held `secrets` when the tokens were made.
-    pub fn new(path: PathBuf, secrets: Secrets, tokens: Tokens, refresh: RefreshTokens) -> Self {
-        Self {
+    /// Follows the file at `path`, which held `secrets` when the tokens and tags were made, and
+    /// says which of them signs.
+    pub fn new(path: PathBuf, secrets: Secrets, tokens: Tokens, tags: Vec<Tags>) -> Self {
+        let oldest = secrets.second.as_ref().unwrap_or(&secrets.first);
+        let rotation = Self {
             seen: None,
-            signing: secrets.first.clone(),
-            looks: LOOKS_BEFORE_SIGNING,
+            signing: oldest.clone(),
+            looks: 0,
             path,
             secrets,
             tokens,
-            refresh,
-        }
+            tags,
+        };
+        rotation.change();
+        rotation
     }
 
     /// Runs until `stop`.
@@ -91,7 +95,9 @@ impl Rotation {
 
     fn change(&self) {
         self.tokens.change_keys(&self.secrets, &self.signing);
-        self.refresh.change_keys(&self.secrets, &self.signing);
+        for tags in &self.tags {
+            tags.change_keys(&self.secrets, &self.signing);
+        }
     }
 }
 
@@ -107,15 +113,17 @@ mod tests {
     #[test]
     fn a_fresh_secret_is_good_at_once_and_signs_when_every_node_knows_it() {
         let path = std::env::temp_dir().join(format!("qunliu-rotation-{}", uuid::Uuid::new_v4()));
-        let secrets = Secrets::open(&path).unwrap();
+        Secrets::open(&path).unwrap();
         let node = || {
+            let secrets = Secrets::load(&path).unwrap();
             let tokens = Tokens::new(&secrets, 900, Arc::new(SystemClock));
-            let refresh = RefreshTokens::new(&secrets);
-            let rotation = Rotation::new(path.clone(), secrets.clone(), tokens.clone(), refresh);
-            (rotation, tokens)
+            let tags = Tags::new("list cursor", 16, &secrets);
+            let all = vec![tags.clone()];
+            let rotation = Rotation::new(path.clone(), secrets, tokens.clone(), all);
+            (rotation, tokens, tags)
         };
-        let (mut early, early_tokens) = node();
-        let (mut late, late_tokens) = node();
+        let (mut early, early_tokens, early_tags) = node();
+        let (mut late, late_tokens, late_tags) = node();
         let now = SystemClock.now();
         let caller = Caller {
             user: UserId::generate(now),
@@ -123,6 +131,9 @@ mod tests {
         };
         let old = early_tokens.sign(caller).unwrap();
         Secrets::rotate(&path).unwrap();
+        let (_, fresh_tokens, _) = node();
+        let token = fresh_tokens.sign(caller).unwrap();
+        assert!(late_tokens.verify(&token).is_ok(), "of a node that starts");
         for _ in 0..LOOKS_BEFORE_SIGNING - 1 {
             early.look();
             let token = early_tokens.sign(caller).unwrap();
@@ -130,10 +141,17 @@ mod tests {
                 late_tokens.verify(&token).is_ok(),
                 "before the late node looked"
             );
+            let tag = early_tags.tag(&[b"place"]);
+            assert!(late_tags.is_ours(&[b"place"], &tag));
         }
         late.look();
         early.look();
         let new = early_tokens.sign(caller).unwrap();
+        let tag = early_tags.tag(&[b"place"]);
+        assert!(
+            late_tags.is_ours(&[b"place"], &tag),
+            "both know the new one"
+        );
         assert_ne!(
             new.split('.').next(),
             old.split('.').next(),

@@ -146,7 +146,7 @@ impl Secret {
 
     /// A secret of a test's choice.
     #[cfg(test)]
-    pub(super) fn of_bytes(bytes: &[u8]) -> Self {
+    pub(in crate::ingress) fn of_bytes(bytes: &[u8]) -> Self {
         Self(bytes.to_owned())
     }
 
