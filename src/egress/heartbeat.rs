@@ -1,9 +1,11 @@
 //! Signs of life in both directions, without a timer for each connection: one task goes round all
-//! sockets once in a heartbeat, a slice of them every second.
+//! sockets once in a heartbeat, a slice of them every second. What takes a store, the heads of groups
+//! that moved, is told beside it: a store that hangs holds up no beat.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
@@ -35,29 +37,46 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tokio::join!(self.beats(&stop), self.tell_heads(&stop));
+    }
+
+    async fn beats(&self, stop: &CancellationToken) {
+        let (mut tick, mut last_s) = (ticks(), None);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            self.beat().await;
+            let now_s = self.hub.now_s();
+            self.beat(
+                now_s,
+                last_s.map_or(1, |last_s| now_s.saturating_sub(last_s)),
+            );
+            last_s = Some(now_s);
         }
     }
 
-    async fn beat(&self) {
+    /// A beat for the slices of the last seconds: of one, unless the beat before was late.
+    fn beat(&self, now_s: u64, seconds: u64) {
         let period = self.hub.options.heartbeat_s.max(1);
-        let (now_s, now) = (self.hub.now_s(), self.clock.now());
+        let now = self.clock.now();
         let mut tally = Tally::default();
         for socket in self.hub.sockets() {
             tally.count(&socket);
             self.look_after(&socket, now);
-            if self.hub.sessions.is_fresh() {
-                let moved = socket.take_moved();
-                self.tell_moved(&socket, &moved).await;
-            }
-            if socket.id % period == now_s % period {
+            let since_its_turn = (now_s % period + period - socket.id % period) % period;
+            if since_its_turn < seconds {
                 self.beat_for(&socket, now_s);
             }
         }
         tally.show(&self.hub.metrics);
+    }
+
+    async fn tell_heads(&self, stop: &CancellationToken) {
+        let mut tick = ticks();
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            for socket in self.hub.sockets() {
+                if self.hub.sessions.is_fresh() {
+                    self.tell_moved(&socket).await;
+                }
+            }
+        }
     }
 
     /// What may not wait for the socket's turn.
@@ -80,13 +99,17 @@ impl Heartbeat {
         }
     }
 
-    async fn tell_moved(&self, socket: &Socket, moved: &[crate::model::id::GroupId]) {
+    async fn tell_moved(&self, socket: &Socket) {
+        let moved = socket.take_moved();
         if moved.is_empty() {
             return;
         }
-        match self.hub.heads_for(socket.caller.user, moved).await {
+        match self.hub.heads_for(socket.caller.user, &moved).await {
             Ok(heads) => socket.send(&ServerFrame::Heads { heads: &heads }),
-            Err(error) => tracing::debug!(%error, "heads are told later"),
+            Err(error) => {
+                tracing::debug!(%error, "heads are told later");
+                socket.note_moved(&moved);
+            }
         }
     }
 
@@ -106,4 +129,10 @@ impl Heartbeat {
         }
         socket.send_raw(&ping_frame(b""));
     }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }

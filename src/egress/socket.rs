@@ -294,6 +294,14 @@ impl Socket {
         std::mem::take(&mut self.flow().moved).into_iter().collect()
     }
 
+    /// Groups whose heads could not be told, if they are still followed by head alone.
+    pub fn note_moved(&self, groups: &[GroupId]) {
+        let mut flow = self.flow();
+        let Flow { levels, moved, .. } = &mut *flow;
+        let by_head = |group: &&GroupId| levels.get(group) == Some(&Level::Head);
+        moved.extend(groups.iter().filter(by_head));
+    }
+
     /// Forgets a group that the client left.
     pub fn forget(&self, group: GroupId) {
         let mut flow = self.flow();

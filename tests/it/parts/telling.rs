@@ -7,6 +7,7 @@ use std::sync::Arc;
 use qunliu::clock::ManualClock;
 use qunliu::egress::heartbeat::Heartbeat;
 use qunliu::egress::socket::Push;
+use qunliu::protocol::client::Level;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -130,6 +131,31 @@ async fn a_beat_is_a_frame_and_a_ping_and_before_the_welcome_a_ping_alone() {
     );
     assert_eq!(welcomed.message().await, Some(Message::Ping("".into())));
     assert_eq!(arriving.message().await, Some(Message::Ping("".into())));
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_or_fails_holds_up_no_beat_and_heads_are_told_after_it() {
+    let pushing = Pushing::new().await;
+    let mut tab = pushing.welcomed("web-1").await;
+    tab.socket.set_level(pushing.group, Level::Head);
+    pushing.run_the_tail();
+    pushing.say().await;
+    let door = &pushing.node.log.heads;
+    let asked = door.callers();
+    door.turn_one_away();
+    beat(&pushing);
+    door.reached_by(asked + 1).await;
+    door.shut();
+    door.reached_by(asked + 2).await;
+    let mut beats = 0;
+    while beats < 3 {
+        let message = tab.message().await.unwrap();
+        beats += usize::from(message.is_ping());
+        assert!(!message.to_text().unwrap_or_default().contains("[1,3]"));
+    }
+    door.open();
+    let head = json!({"type": "heads", "heads": [[pushing.group, [1, 3], 1, 0]]});
+    while tab.message().await.unwrap().to_text().unwrap_or_default() != head.to_string() {}
 }
 
 #[tokio::test]
