@@ -25,6 +25,7 @@ use crate::pipeline::replay::Replay;
 use crate::store::StoreError;
 use crate::store::accounts::Accounts;
 use crate::store::finding::Finding;
+use crate::store::readiness::Readiness;
 use crate::telemetry::Metrics;
 use crate::traces::Traces;
 use crate::traces::export::ExportError;
@@ -169,10 +170,17 @@ async fn start(
     let secret_file = secret_path(config);
     let secrets = Secrets::open(&secret_file)?;
     let stores = stores::open(config, &metrics, tasks).await?;
-    let setup = setup_code(address, &*stores.accounts).await?;
+    let setup = setup_code(config, &*stores.accounts).await?;
+    let readiness = Readiness::new(
+        stores.accounts.clone(),
+        stores.log.clone(),
+        stores.epochs.clone(),
+        metrics.clone(),
+    );
     let base = Base {
         config,
         stores: stores.clone(),
+        readiness: Arc::new(readiness),
         clock,
         traces,
         metrics,
@@ -286,9 +294,9 @@ pub fn secret_path(config: &Config) -> PathBuf {
     }
 }
 
-/// Whoever reaches a fresh server first would own it; beyond loopback that must be proven.
-async fn setup_code(address: SocketAddr, accounts: &dyn Accounts) -> Result<SetupCode, StartError> {
-    if address.ip().is_loopback() || !accounts.is_empty().await? {
+/// Whoever reaches a fresh server first would own it; where strangers may, that must be proven.
+async fn setup_code(config: &Config, accounts: &dyn Accounts) -> Result<SetupCode, StartError> {
+    if !config.is_public() || !accounts.is_empty().await? {
         return Ok(SetupCode::NONE);
     }
     Ok(SetupCode::generate()?)

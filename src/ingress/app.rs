@@ -24,9 +24,8 @@ use crate::pipeline::commands::profiles::Profiles;
 use crate::pipeline::commands::reads::Reads;
 use crate::store::counts::Counts;
 use crate::store::directory::Directory;
-use crate::store::epochs::Epochs;
 use crate::store::history::History;
-use crate::store::log::Log;
+use crate::store::readiness::Readiness;
 use crate::store::roster::Roster;
 use crate::telemetry::Metrics;
 use crate::traces::Traces;
@@ -80,10 +79,8 @@ pub struct Parts {
     pub directory: Arc<dyn Directory>,
     /// Lists of people, for reads that decide nothing.
     pub roster: Arc<dyn Roster>,
-    /// The live log, to see whether it answers.
-    pub log: Arc<dyn Log>,
-    /// The fences in the message store, to see whether it answers.
-    pub epochs: Arc<dyn Epochs>,
+    /// Which stores answer.
+    pub readiness: Arc<Readiness>,
     /// How long a request's body may take to arrive.
     pub body_deadline: Duration,
     /// What is counted.

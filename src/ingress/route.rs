@@ -175,18 +175,23 @@ impl Route {
 pub fn all(app: &App, routes: Vec<Route>) -> BoxedFilter<(Response,)> {
     let known: Vec<_> = routes.iter().map(|route| route.signature.clone()).collect();
     let nothing = warp::any().and_then(|| async { Err::<Response, _>(warp::reject::not_found()) });
-    let (metrics, traces) = (app.clone(), app.clone());
+    let (app, metrics) = (app.clone(), app.clone());
     let routes = routes.into_iter().fold(nothing.boxed(), |all, route| {
         all.or(route.filter).unify().boxed()
     });
-    let unknown = warp::path::full().and(warp::header::headers_cloned()).map(
-        move |path: FullPath, headers: HeaderMap| {
-            let trace = begin(&traces, "no route", &headers).trace();
-            let mut response = no_route(&known, path.as_str(), &headers, trace.id);
+    let unknown = warp::path::full()
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Connection>())
+        .map(move |path: FullPath, headers: HeaderMap, connection| {
+            let trace = begin(&app, "no route", &headers).trace();
+            let counted = app.limits.request(client(&connection));
+            let mut response = match counted {
+                Ok(()) => no_route(&known, path.as_str(), &headers, trace.id),
+                Err(error) => fail(&app, &error, Language::of(&headers), trace.id),
+            };
             reply::set(&mut response, REQUEST_ID, &trace.id.to_string());
             response
-        },
-    );
+        });
     routes
         .or(unknown)
         .unify()
@@ -227,9 +232,8 @@ where
                 let log_span = tracing::error_span!("request", trace = %trace.id, route = %name);
                 let answer = async move {
                     let language = Language::of(&headers);
-                    let client = Option::as_ref(&connection).map(|one: &Connection| one.client);
                     if let Some(count) = count
-                        && let Err(error) = count(&app.limits, client)
+                        && let Err(error) = count(&app.limits, client(&connection))
                     {
                         return fail(&app, &error, language, trace.id);
                     }
@@ -255,6 +259,11 @@ where
             },
         )
         .boxed()
+}
+
+/// The address of who asks.
+fn client(connection: &Option<Connection>) -> Option<IpAddr> {
+    connection.as_ref().map(|connection| connection.client)
 }
 
 /// Begins what a request asks for.

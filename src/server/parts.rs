@@ -54,6 +54,7 @@ use crate::pipeline::restored::Restored;
 use crate::pipeline::runner::Runner;
 use crate::store::counts::Counts;
 use crate::store::history::History;
+use crate::store::readiness::Readiness;
 use crate::telemetry::Metrics;
 use crate::traces::Traces;
 
@@ -61,6 +62,7 @@ use crate::traces::Traces;
 pub(super) struct Base<'a> {
     pub(super) config: &'a Config,
     pub(super) stores: Stores,
+    pub(super) readiness: Arc<Readiness>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
     pub(super) traces: Traces,
@@ -95,6 +97,7 @@ pub(super) async fn compose(
     let Base {
         config,
         stores,
+        readiness,
         clock,
         metrics,
         traces,
@@ -185,8 +188,7 @@ pub(super) async fn compose(
         online: pushing.online,
         directory,
         roster: stores.roster.clone(),
-        log: stores.log.clone(),
-        epochs: stores.epochs.clone(),
+        readiness: readiness.clone(),
         clock: clock.clone(),
         body_deadline: Duration::from_secs(config.http.body_s_max),
         metrics: metrics.clone(),

@@ -33,6 +33,7 @@ pub mod history;
 pub mod log;
 pub mod messages;
 pub mod presence;
+pub mod readiness; // which stores answer
 pub mod roster;
 pub mod sent;
 pub mod signals;

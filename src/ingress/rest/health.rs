@@ -1,11 +1,8 @@
 //! `/healthz`: this process lives. `/readyz`: it can serve, or what is missing. On both
 //! listeners.
 
-use std::time::Duration;
-
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio::time::timeout;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
@@ -14,10 +11,6 @@ use crate::ingress::app::App;
 use crate::ingress::call::Call;
 use crate::ingress::reply;
 use crate::ingress::route::Route;
-use crate::model::id::Partition;
-
-/// How long a store may take to count as there.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The routes of this resource.
 pub fn routes(app: &App) -> Vec<Route> {
@@ -66,17 +59,9 @@ async fn ready(app: App, _call: Call) -> Result<Response> {
 
 /// What keeps this process from serving, by name.
 async fn missing(app: &App) -> Vec<&'static str> {
-    let (directory, log, messages) = tokio::join!(
-        timeout(ANSWERS_WITHIN, app.directory.users(&[])),
-        timeout(ANSWERS_WITHIN, app.log.history(Partition(0))),
-        timeout(ANSWERS_WITHIN, app.epochs.fence(Partition(0))),
-    );
-    let checks = [
-        ("directory", matches!(directory, Ok(Ok(_)))),
-        ("log", matches!(log, Ok(Ok(_)))),
-        ("messages", matches!(messages, Ok(Ok(_)))),
-        ("draining", !app.tasks.draining().is_cancelled()),
-    ];
-    let missing = checks.into_iter().filter(|(_, is_there)| !is_there);
-    missing.map(|(name, _)| name).collect()
+    let mut missing = app.readiness.missing().await;
+    if app.tasks.draining().is_cancelled() {
+        missing.push("draining");
+    }
+    missing
 }

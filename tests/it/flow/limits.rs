@@ -276,6 +276,11 @@ async fn a_flood_from_one_address_is_refused_before_the_token_and_probes_are_ans
     assert_eq!(line, Some(answers.len().to_string().as_str()));
     let zero = "qunliu_limit_refusals_total{limit=\"messages_per_second\"} 0";
     assert!(told.contains(zero));
+    let mut lost = Vec::new();
+    for _ in 0..20 {
+        lost.push(stranger.get("/nowhere").await.status);
+    }
+    assert!(lost.contains(&429), "a path that is none counts too");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

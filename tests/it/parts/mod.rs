@@ -11,6 +11,7 @@ mod permits;
 mod persisting;
 mod promising;
 mod pushing;
+mod readiness;
 mod receipts;
 mod refusing;
 mod resuming;
@@ -81,6 +82,7 @@ impl Node {
     fn over(log: Arc<dyn Log>, stores: EmbeddedStores, folder: Folder) -> Self {
         let log = Arc::new(LogBehindDoors {
             log,
+            history: Door::default(),
             heads: Door::default(),
             append: Door::default(),
             open: Door::default(),

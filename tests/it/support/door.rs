@@ -80,9 +80,11 @@ impl Door {
     }
 }
 
-/// A log with doors before its writes, and one behind the reading of heads.
+/// A log with doors before its writes and the question for its history, and one behind the reading
+/// of heads.
 pub(crate) struct LogBehindDoors {
     pub(crate) log: Arc<dyn Log>,
+    pub(crate) history: Door,
     pub(crate) heads: Door,
     pub(crate) append: Door,
     pub(crate) open: Door,
@@ -120,6 +122,7 @@ impl Log for LogBehindDoors {
     }
 
     async fn history(&self, partition: Partition) -> Result<HistoryId> {
+        self.history.pass().await?;
         self.log.history(partition).await
     }
 
