@@ -4,7 +4,7 @@
 //! A fresh secret is good at once and signs a while later, when every node that shares the file
 //! has looked at it; a node that starts in that while signs with the older one too.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -37,10 +37,13 @@ impl Rotation {
     /// Follows the file at `path`, which held `secrets` when the tokens and tags were made, and
     /// says which of them signs.
     pub fn new(path: PathBuf, secrets: Secrets, tokens: Tokens, tags: Vec<Tags>) -> Self {
-        let oldest = secrets.second.as_ref().unwrap_or(&secrets.first);
+        let signing = match &secrets.second {
+            Some(older) if is_just_changed(&path) => older,
+            _ => &secrets.first,
+        };
         let rotation = Self {
             seen: None,
-            signing: oldest.clone(),
+            signing: signing.clone(),
             looks: 0,
             path,
             secrets,
@@ -99,6 +102,13 @@ impl Rotation {
             tags.change_keys(&self.secrets, &self.signing);
         }
     }
+}
+
+/// Whether other nodes may not have looked at the file since.
+fn is_just_changed(path: &Path) -> bool {
+    let changed = std::fs::metadata(path).and_then(|file| file.modified());
+    let age = changed.ok().and_then(|at| at.elapsed().ok());
+    age.is_some_and(|age| age < PERIOD * LOOKS_BEFORE_SIGNING)
 }
 
 #[cfg(test)]
