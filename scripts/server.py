@@ -63,6 +63,15 @@ def running(binary=None, settings=None):
                 process.wait()
 
 
+def settings_on(services):
+    """The settings of a server on what scripts/services printed; none if one of the stores is not there."""
+    addresses = {f"QUNLIU_STORES_{name}": services.get(f"QUNLIU_TEST_{name}")
+                 for name in ("REDIS", "MONGODB", "POSTGRES")}
+    # It has set `appendfsync always`; the user that its address names may not look.
+    assured = {"QUNLIU_REDIS_APPENDFSYNC_ASSURED": "true"}
+    return addresses | assured if all(addresses.values()) else {}
+
+
 def program():
     """The path of the server, brought up to date by the same build as `cargo test`, so never built twice."""
     build = ["cargo", "test", "--no-run", "--quiet", "--locked"]

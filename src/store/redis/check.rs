@@ -1,9 +1,9 @@
 //! What a Redis must be before it is trusted with messages. Each refusal says how to mend it.
 //!
 //! `INFO` tells all but when the log is synced; that takes `CONFIG GET`, which also tells
-//! passwords, so a user with the least commands may not call it.
+//! passwords, so a user with the least commands may not call it, and the operator assures it.
 
-use redis::{RedisError, RedisResult, Value, cmd};
+use redis::{RedisResult, Value, cmd};
 
 use super::fault::{STORE, fault};
 use super::info::{info_field, info_text};
@@ -32,22 +32,19 @@ pub(super) enum Unfit {
          CONFIG SET appendfsync always, and set it in redis.conf"
     )]
     LateSync(String),
+    #[error(
+        "whether appendfsync is always cannot be seen, for this user may not read settings ({0}): \
+         see as an administrator of Redis that CONFIG GET appendfsync answers always, then say so by \
+         redis.appendfsync_assured = true"
+    )]
+    UnseenSync(String),
 }
 
-/// What was found, and does not keep us from using the server.
-#[derive(Debug)]
-pub(super) enum Doubt {
-    /// It is unfit, and the options allow that.
-    Allowed(Unfit),
-    /// Whether it syncs each append before it answers could not be seen, for this reason.
-    SyncUnseen(RedisError),
-}
-
-/// Checks version and settings.
+/// Checks version and settings; answers why the server is unfit, if the options allow that.
 ///
 /// # Errors
 /// `Failed` with an [`Unfit`] as its cause; `Unavailable`.
-pub(super) async fn check(link: &Link, options: &Options) -> Result<Option<Doubt>> {
+pub(super) async fn check(link: &Link, options: &Options) -> Result<Option<Unfit>> {
     let info = link.command(&cmd("INFO")).await.map_err(fault)?;
     let info = info_text(&info)?;
     let field = |name| info_field(&info, name).unwrap_or_default();
@@ -59,11 +56,10 @@ pub(super) async fn check(link: &Link, options: &Options) -> Result<Option<Doubt
         Err(error) if fault(error.clone()).is_transient() => return Err(fault(error)),
         sync => sync,
     };
-    match (check_durability(field("aof_enabled"), &sync), sync) {
-        (Err(unfit), _) if options.allow_data_loss => Ok(Some(Doubt::Allowed(unfit))),
-        (Err(unfit), _) => Err(refusal(unfit)),
-        (Ok(()), Err(error)) => Ok(Some(Doubt::SyncUnseen(error))),
-        (Ok(()), Ok(_)) => Ok(None),
+    match check_append_only(field("aof_enabled")).and_then(|()| check_sync(&sync, options)) {
+        Ok(()) => Ok(None),
+        Err(unfit) if options.allow_data_loss => Ok(Some(unfit)),
+        Err(unfit) => Err(refusal(unfit)),
     }
 }
 
@@ -102,15 +98,24 @@ pub(super) fn check_policy(policy: &str) -> std::result::Result<(), Unfit> {
     }
 }
 
-/// What could not be seen is not held against the server.
-fn check_durability(
-    append_only: &str,
-    sync: &RedisResult<String>,
-) -> std::result::Result<(), Unfit> {
-    match (append_only, sync.as_deref()) {
-        ("1", Ok("always") | Err(_)) => Ok(()),
-        ("1", Ok(other)) => Err(Unfit::LateSync(other.to_owned())),
+/// Judges whether a restart keeps anything.
+pub(super) fn check_append_only(enabled: &str) -> std::result::Result<(), Unfit> {
+    match enabled {
+        "1" => Ok(()),
         _ => Err(Unfit::NoAppendOnly),
+    }
+}
+
+/// Judges when appends are synced; what cannot be seen must be assured by the operator.
+pub(super) fn check_sync<E: ToString>(
+    sync: &std::result::Result<String, E>,
+    options: &Options,
+) -> std::result::Result<(), Unfit> {
+    match sync {
+        Ok(always) if always == "always" => Ok(()),
+        Ok(other) => Err(Unfit::LateSync(other.clone())),
+        Err(_) if options.appendfsync_assured => Ok(()),
+        Err(why) => Err(Unfit::UnseenSync(why.to_string())),
     }
 }
 
@@ -134,15 +139,25 @@ mod tests {
 
     #[test]
     fn only_what_keeps_every_accepted_message_is_taken() {
-        let sync = |value: &str| Ok(value.to_owned());
         for append_only in ["0", ""] {
-            let unfit = check_durability(append_only, &sync("always"));
-            assert_eq!(unfit, Err(Unfit::NoAppendOnly));
+            assert_eq!(check_append_only(append_only), Err(Unfit::NoAppendOnly));
         }
-        let everysec = check_durability("1", &sync("everysec"));
-        assert_eq!(everysec, Err(Unfit::LateSync("everysec".to_owned())));
-        assert!(check_durability("1", &sync("")).is_err());
-        assert_eq!(check_durability("1", &sync("always")), Ok(()));
+        assert_eq!(check_append_only("1"), Ok(()));
+        let [unsure, assured] = [false, true].map(|appendfsync_assured| Options {
+            appendfsync_assured,
+            ..Options::default()
+        });
+        let sync = |value: &str| Ok::<_, String>(value.to_owned());
+        for options in [&unsure, &assured] {
+            let everysec = check_sync(&sync("everysec"), options);
+            assert_eq!(everysec, Err(Unfit::LateSync("everysec".to_owned())));
+            assert!(check_sync(&sync(""), options).is_err());
+            assert_eq!(check_sync(&sync("always"), options), Ok(()));
+        }
+        let unseen = Err("NOPERM".to_owned());
+        let refused = check_sync(&unseen, &unsure);
+        assert_eq!(refused, Err(Unfit::UnseenSync("NOPERM".to_owned())));
+        assert_eq!(check_sync(&unseen, &assured), Ok(()));
         assert!(check_policy("allkeys-lru").is_err());
     }
 }

@@ -4,7 +4,7 @@
 
 use redis::{Value, cmd};
 
-use super::check::{Unfit, check_policy, check_version};
+use super::check::{check_append_only, check_policy, check_sync, check_version};
 use super::fault::fault;
 use super::info::{info_field, info_text};
 use super::memory::sizes;
@@ -77,7 +77,7 @@ impl Facts {
             self.role(),
             self.policy(),
             allowed(self.append_only(), options),
-            allowed(self.sync(), options),
+            allowed(self.sync(options), options),
             self.last_write(),
             self.memory(options),
             self.tracked_keys(),
@@ -124,24 +124,19 @@ impl Facts {
     }
 
     fn append_only(&self) -> Finding {
-        match self.field("aof_enabled") {
-            "1" => Finding::ok("redis appendonly", "yes"),
-            _ => {
-                let unfit = Unfit::NoAppendOnly;
-                Finding::fail("redis appendonly", "no", unfit.to_string())
-            }
-        }
+        let enabled = self.field("aof_enabled");
+        let found = if enabled == "1" { "yes" } else { "no" };
+        Finding::of("redis appendonly", found, check_append_only(enabled))
     }
 
-    fn sync(&self) -> Finding {
-        match self.setting("appendfsync") {
-            Ok(always) if always == "always" => Finding::ok("redis appendfsync", always),
-            Ok(other) => {
-                let unfit = Unfit::LateSync(other.clone());
-                Finding::fail("redis appendfsync", other, unfit.to_string())
-            }
-            Err(why) => Finding::unseen("redis appendfsync", why),
-        }
+    fn sync(&self, options: &Options) -> Finding {
+        let sync = self.setting("appendfsync");
+        let found = match (&sync, options.appendfsync_assured) {
+            (Ok(value), _) => value,
+            (Err(_), true) => "assured by redis.appendfsync_assured",
+            (Err(_), false) => "could not check",
+        };
+        Finding::of("redis appendfsync", found, check_sync(&sync, options))
     }
 
     fn last_write(&self) -> Finding {
@@ -249,10 +244,15 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_may_not_be_read_are_no_failure() {
-        for finding in [facts("").sync(), facts("").tracked_keys()] {
-            assert_eq!(finding.verdict, Verdict::Warn);
-            assert!(finding.found.contains("could not check"), "{finding:?}");
-        }
+    fn of_settings_that_may_not_be_read_only_an_assured_one_is_well() {
+        let mut options = Options::default();
+        let sync = |options: &Options| facts("").sync(options);
+        assert_eq!(sync(&options).verdict, Verdict::Fail);
+        assert!(sync(&options).mend.contains("redis.appendfsync_assured"));
+        options.appendfsync_assured = true;
+        assert_eq!(sync(&options).verdict, Verdict::Ok);
+        let keys = facts("").tracked_keys();
+        assert_eq!(keys.verdict, Verdict::Warn);
+        assert!(keys.found.contains("could not check"), "{keys:?}");
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::check::{Doubt, check};
+use super::check::check;
 use super::options::Options;
 use super::topology::Topology;
 use super::topology::shard::Shard;
@@ -50,11 +50,11 @@ impl Fitness {
 
     async fn is_unfit(&self, shard: &Shard) -> bool {
         match check(&shard.reads, &self.options).await {
-            Ok(Some(Doubt::Allowed(unfit))) => {
+            Ok(Some(unfit)) => {
                 tracing::warn!(reason = %unfit, "running on a Redis that may lose messages");
                 false
             }
-            Ok(Some(Doubt::SyncUnseen(_)) | None) => false,
+            Ok(None) => false,
             Err(error) if error.is_transient() => false,
             Err(error) => {
                 let reason = error.source().map(ToString::to_string);

@@ -25,6 +25,9 @@ pub struct Options {
     /// A file with the authorities, in PEM, that Redis' certificate must be signed by when its
     /// address begins with `rediss`. Empty: those that the system trusts.
     pub tls_ca: String,
+    /// Whether the operator has seen that `appendfsync` is `always`. Without it a Redis is refused
+    /// whose user may not read settings.
+    pub appendfsync_assured: bool,
     /// Whether to run on a Redis that does not sync each append to its disk. What such a server
     /// said was accepted is lost when it crashes.
     pub allow_data_loss: bool,
@@ -40,6 +43,7 @@ impl Default for Options {
             idle_ms: 600_000,
             full_percent: 85,
             tls_ca: String::new(),
+            appendfsync_assured: false,
             allow_data_loss: false,
         }
     }

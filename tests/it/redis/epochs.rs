@@ -12,7 +12,7 @@ use redis::cmd;
 use crate::support::logs::{
     DEADLINE, Group, appended, new_group, repeated, set_stored, text, user,
 };
-use crate::support::redis::{RedisServer, SAFE, eventually};
+use crate::support::redis::{RedisServer, SAFE, eventually, options};
 
 /// The group under the next epoch, of the history that serves now.
 async fn under_next_epoch(group: &Group) -> Group {
@@ -239,7 +239,7 @@ async fn a_promoted_replica_is_another_history() {
     group.say(user(), "1").await;
     new.follow(&old).await;
     let refused = new
-        .try_process()
+        .try_process(&options())
         .await
         .err()
         .expect("a replica cannot be written to");

@@ -1,7 +1,6 @@
 //! Which servers are refused, and what a server is given at the start.
 
 use std::error::Error as _;
-use std::sync::{Arc, Mutex};
 
 use qunliu::lifecycle::Tasks;
 use qunliu::store::StoreError;
@@ -13,7 +12,7 @@ use redis::cmd;
 use crate::support::eventually;
 use crate::support::forwarder::Forwarder;
 use crate::support::logs::{DEADLINE, new_group, set_stored, text, user};
-use crate::support::redis::{RedisServer, SAFE, url};
+use crate::support::redis::{RedisServer, SAFE, options, url};
 
 async fn refusal(server: &RedisServer, allow_data_loss: bool) -> Option<String> {
     let options = Options {
@@ -53,33 +52,6 @@ async fn a_server_that_would_lose_accepted_messages_is_refused() {
     }
 }
 
-/// What is logged while `work` is done by this thread.
-async fn log_of(work: impl Future<Output = ()>) -> String {
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let writer = Arc::clone(&log);
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(move || Writer(Arc::clone(&writer)))
-        .with_ansi(false)
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
-    work.await;
-    drop(guard);
-    let log = log.lock().unwrap();
-    String::from_utf8(log.clone()).unwrap()
-}
-
-struct Writer(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Writer {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn a_user_who_may_not_read_settings_is_told_what_to_look_at() {
     for (setting, value) in [("appendonly", "no"), ("maxmemory-policy", "allkeys-lru")] {
@@ -88,15 +60,18 @@ async fn a_user_who_may_not_read_settings_is_told_what_to_look_at() {
         let Some(server) = RedisServer::start_with(&settings.collect::<Vec<_>>()).await else {
             return;
         };
-        let refused = server.try_process().await.err().unwrap();
+        let refused = server.try_process(&options()).await.err().unwrap();
         let reason = refused.source().unwrap().to_string();
         assert!(reason.contains(setting), "{reason}: INFO tells it, too");
     }
     let server = RedisServer::start().await.unwrap();
-    let log = log_of(async { drop(server.try_process().await.unwrap()) }).await;
-    assert!(log.contains("CONFIG GET appendfsync"), "{log}");
-    let admin = log_of(async { assert_eq!(refusal(&server, false).await, None) }).await;
-    assert!(!admin.contains("appendfsync"), "{admin}");
+    let refused = server.try_process(&Options::default()).await.err().unwrap();
+    let reason = refused.source().unwrap().to_string();
+    for named in ["CONFIG GET appendfsync", "redis.appendfsync_assured"] {
+        assert!(reason.contains(named), "{reason}");
+    }
+    assert!(server.try_process(&options()).await.is_ok());
+    assert_eq!(refusal(&server, false).await, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,7 +94,8 @@ async fn a_server_that_does_not_answer_may_answer_later() {
         return;
     };
     server.kill();
-    assert!(server.try_process().await.err().unwrap().is_transient());
+    let refused = server.try_process(&options()).await.err().unwrap();
+    assert!(refused.is_transient());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -173,8 +149,7 @@ async fn who_is_answered_by_a_demoted_master_asks_the_address_again() {
     let two = RedisServer::start().await.unwrap();
     let address = Forwarder::to(one.port()).await;
     let tasks = Tasks::default();
-    let options = Options::default();
-    let stores = RedisStores::connect(&url(address.port()), &options, &tasks).await;
+    let stores = RedisStores::connect(&url(address.port()), &options(), &tasks).await;
     let group = new_group(&stores.unwrap().log).await;
     group.say(user(), "在吗").await;
     two.follow(&one).await;

@@ -9,7 +9,7 @@ use qunliu::store::redis::stores::RedisStores;
 use crate::support::certificates::Authority;
 use crate::support::cluster::RedisCluster;
 use crate::support::logs::{new_group, user};
-use crate::support::redis::{RedisServer, SAFE, USER_AND_PASSWORD, free_port};
+use crate::support::redis::{RedisServer, SAFE, USER_AND_PASSWORD, free_port, options};
 use crate::support::sentinels::Sentinels;
 
 /// A server that speaks TLS on this port.
@@ -32,7 +32,7 @@ async fn only_a_server_whose_certificate_is_trusted_is_used() {
     let connect = async |tls_ca: String| {
         let options = Options {
             tls_ca,
-            ..Options::default()
+            ..options()
         };
         RedisStores::connect(&url, &options, &Tasks::default()).await
     };
@@ -54,7 +54,7 @@ async fn sentinels_and_the_master_that_they_name_are_spoken_to_over_tls() {
     let connect = async |tls_ca: &Authority| {
         let options = Options {
             tls_ca: tls_ca.ca().display().to_string(),
-            ..Options::default()
+            ..options()
         };
         RedisStores::connect(&sentinels.url(), &options, &Tasks::default()).await
     };
@@ -71,7 +71,7 @@ async fn each_master_of_a_cluster_is_spoken_to_over_tls() {
     };
     let options = Options {
         tls_ca: authority.ca().display().to_string(),
-        ..Options::default()
+        ..options()
     };
     let (url, tasks) = (cluster.url(), Tasks::default());
     let stores = RedisStores::connect(&url, &options, &tasks).await.unwrap();

@@ -15,7 +15,7 @@ use crate::contract::consumers::{ack, take};
 use crate::support::logs::{
     DEADLINE, Group, appended, joined, new_group, repeated, set_stored, text, user,
 };
-use crate::support::redis::{Process, RedisServer};
+use crate::support::redis::{Process, RedisServer, options};
 
 pub(super) async fn length(server: &RedisServer, group: &Group) -> usize {
     let key = format!("s{{{}}}:{}", group.id.partition(), group.id);
@@ -48,7 +48,7 @@ pub(super) async fn hasty(server: &RedisServer) -> Process {
     let options = Options {
         lease_ms: 3_000,
         idle_ms: 1,
-        ..Options::default()
+        ..options()
     };
     Process::start(server, options).await
 }

@@ -40,6 +40,7 @@ impl Place {
         let secret = folder.file().with_file_name("secret.key");
         let keys = vec![
             ("QUNLIU_STORES_REDIS", redis.url()),
+            ("QUNLIU_REDIS_APPENDFSYNC_ASSURED", "true".to_owned()),
             ("QUNLIU_STORES_MONGODB", mongodb.url()),
             ("QUNLIU_STORES_POSTGRES", postgres.url().to_owned()),
             (

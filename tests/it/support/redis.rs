@@ -111,15 +111,18 @@ impl RedisServer {
             self,
             Options {
                 lease_ms: 3_000,
-                ..Options::default()
+                ..options()
             },
         )
         .await
     }
 
     /// A process of ours on this server, or why it does not start.
-    pub(crate) async fn try_process(&self) -> qunliu::store::Result<RedisStores> {
-        RedisStores::connect(&self.url(), &Options::default(), &Tasks::default()).await
+    pub(crate) async fn try_process(
+        &self,
+        options: &Options,
+    ) -> qunliu::store::Result<RedisStores> {
+        RedisStores::connect(&self.url(), options, &Tasks::default()).await
     }
 
     /// Makes this server a replica of `master`, and waits until it has all.
@@ -275,7 +278,7 @@ impl Process {
 
     /// On whatever this address names, or why it does not start.
     pub(crate) async fn try_at(url: &str) -> qunliu::store::Result<Self> {
-        Self::connect(url, &Options::default()).await
+        Self::connect(url, &options()).await
     }
 
     async fn connect(url: &str, options: &Options) -> qunliu::store::Result<Self> {
@@ -312,10 +315,18 @@ where
         .expect("the server does not answer")
 }
 
+/// Options for a Redis whose user may not read its settings.
+pub(crate) fn options() -> Options {
+    Options {
+        appendfsync_assured: true,
+        ..Options::default()
+    }
+}
+
 /// A log of a Redis of its own.
 pub(crate) async fn log_subject() -> Option<log::Subject> {
     let server = RedisServer::start().await?;
-    let process = Process::start(&server, Options::default()).await;
+    let process = Process::start(&server, options()).await;
     let log = process.stores.log.clone();
     Some(log::Subject {
         log,
@@ -326,7 +337,7 @@ pub(crate) async fn log_subject() -> Option<log::Subject> {
 /// A log with consumers of a Redis of its own.
 pub(crate) async fn consumers_subject() -> Option<consumers::Subject> {
     let server = RedisServer::start().await?;
-    let process = Process::start(&server, Options::default()).await;
+    let process = Process::start(&server, options()).await;
     let (log, consumers) = (process.stores.log.clone(), process.stores.consumers.clone());
     Some(consumers::Subject {
         log,
