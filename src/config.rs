@@ -67,6 +67,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Where operators look.
     pub admin_listen: SocketAddr,
+    /// Whether that may be beyond this machine: it is served in plain text.
+    pub admin_insecure: bool,
     /// The folder for what the server itself keeps.
     pub data: PathBuf,
     /// How long a stop waits for what is under way, in seconds; at most an hour.
@@ -225,6 +227,11 @@ impl Config {
 }
 
 impl Config {
+    /// Whether others than this machine's own users reach the server, be it through a proxy.
+    pub fn is_public(&self) -> bool {
+        !self.server.listen.ip().is_loopback() || !self.http.proxies.is_empty()
+    }
+
     /// Whether clients are served in plain text beyond this machine, with no proxy before it.
     pub fn is_exposed(&self) -> bool {
         let is_sealed = !self.http.tls_cert.is_empty() || !self.http.proxies.is_empty();

@@ -181,6 +181,67 @@ fn plain_text_beyond_loopback_is_a_decision() {
     ] {
         assert!(load(&[beyond, decision]).is_ok(), "{decision:?}");
     }
+    let beyond = ("QUNLIU_SERVER_ADMIN_LISTEN", "0.0.0.0:1");
+    let refused = load(&[beyond]).unwrap_err().to_string();
+    assert!(refused.contains("`server.admin_listen`"), "{refused}");
+    assert!(load(&[beyond, ("QUNLIU_SERVER_ADMIN_INSECURE", "true")]).is_ok());
+}
+
+#[test]
+fn limits_are_kept_where_strangers_come() {
+    let off = ("QUNLIU_LIMITS_ENABLED", "false");
+    assert!(load(&[off]).is_ok());
+    for public in [
+        &[
+            ("QUNLIU_SERVER_LISTEN", "0.0.0.0:1"),
+            ("QUNLIU_HTTP_INSECURE", "true"),
+        ][..],
+        &[("QUNLIU_HTTP_PROXIES", "127.0.0.1")],
+    ] {
+        let refused = load(&[&[off], public].concat()).unwrap_err().to_string();
+        assert!(refused.contains("`limits.enabled`"), "{refused}");
+    }
+}
+
+#[test]
+fn an_address_that_is_none_is_named_and_never_echoed() {
+    let good = [
+        ("QUNLIU_STORES_REDIS", "redis+cluster://:hunter2@a,b:1"),
+        (
+            "QUNLIU_STORES_MONGODB",
+            "mongodb://u:hunter2@a,b/qunliu?replicaSet=rs0",
+        ),
+        ("QUNLIU_STORES_POSTGRES", "postgres://u:hunter2@a/qunliu"),
+        (
+            "QUNLIU_STORES_POSTGRES_REPLICAS",
+            "postgresql://u:hunter2@b/qunliu",
+        ),
+    ];
+    assert!(load(&good).is_ok());
+    for (index, key, bad) in [
+        (0, "stores.redis", "localhost:6379"),
+        (0, "stores.redis", "redis+cluster://:hunter2@a/1"),
+        (0, "stores.redis", "redis://:hun/ter2@a"),
+        (1, "stores.mongodb", "u:hunter2@a/qunliu"),
+        (1, "stores.mongodb", "mongodb://u:hunter2?x@a/qunliu"),
+        (1, "stores.mongodb", "mongodb://u:hunter2"),
+        (2, "stores.postgres", "mysql://u:hunter2@a/qunliu"),
+        (2, "stores.postgres", "postgres://u:hunter2@a:port/qunliu"),
+        (3, "stores.postgres_replicas", "u:hunter2@b"),
+    ] {
+        let mut pairs = good;
+        pairs[index].1 = bad;
+        let error = load(&pairs).unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(
+            told.contains(&format!("`{key}` is no address as in ")),
+            "{bad}: {told}"
+        );
+        assert!(
+            !told.contains("hunter2") && !told.contains("ter2"),
+            "{told}"
+        );
+    }
 }
 
 #[test]
@@ -190,6 +251,7 @@ fn networks_and_rates_have_bounds() {
         ("QUNLIU_HTTP_PROXY_HEADER", "x-real-ip", "http.proxy_header"),
         ("QUNLIU_HTTP_TLS_CERT", "server.pem", "http.tls_cert"),
         ("QUNLIU_LIMITS_EXEMPT", "localhost", "limits.exempt"),
+        ("QUNLIU_HTTP_ORIGINS", "shop.example", "http.origins"),
         (
             "QUNLIU_LIMITS_MESSAGES_PER_SECOND",
             "0",

@@ -2,9 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Backends, Config, ConfigError};
+use super::{Backends, Config, ConfigError, Secret, Stores};
 use crate::ingress::forwarded::Proxies;
 use crate::ingress::limit::exempt::Exempt;
+use crate::ingress::origin::is_origin;
+use crate::store::{mongo, postgres, redis};
 use crate::traces;
 
 /// Checks that each key lies within its bounds, which are all here.
@@ -59,18 +61,12 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         limits.sockets_waiting_per_address in 1..=1_000_000,
     }
     proxies(config)?;
+    origins(config)?;
     tls(config)?;
     stores(config)?;
     limits(config)?;
     log(&config.log.level)?;
-    tracing(&config.tracing)?;
-    match config.stores.backends() {
-        Some(_) => Ok(()),
-        None => Err(invalid(
-            "stores",
-            "needs all of redis, mongodb and postgres, or none of them for embedded stores",
-        )),
-    }
+    tracing(&config.tracing)
 }
 
 fn proxies(config: &Config) -> Result<(), ConfigError> {
@@ -79,6 +75,16 @@ fn proxies(config: &Config) -> Result<(), ConfigError> {
         None => Err(invalid(
             "http.proxies",
             "must list addresses or networks as in \"10.0.0.0/8\"",
+        )),
+    }
+}
+
+fn origins(config: &Config) -> Result<(), ConfigError> {
+    match config.http.origins.iter().all(|text| is_origin(text)) {
+        true => Ok(()),
+        false => Err(invalid(
+            "http.origins",
+            "must list sites as browsers name them, as in \"https://shop.example\", with no path",
         )),
     }
 }
@@ -99,27 +105,79 @@ fn tls(config: &Config) -> Result<(), ConfigError> {
              http.proxies, or, in a network of your own, set http.insecure = true",
         ));
     }
-    Ok(())
-}
-
-fn stores(config: &Config) -> Result<(), ConfigError> {
-    if config.stores.backends() == Some(Backends::Embedded)
-        && !config.stores.postgres_replicas.is_empty()
-    {
+    if !config.server.admin_listen.ip().is_loopback() && !config.server.admin_insecure {
         return Err(invalid(
-            "stores.postgres_replicas",
-            "are replicas of `stores.postgres`, which is not set",
+            "server.admin_listen",
+            "would show operators' figures to a network in plain text: keep it on loopback, or, \
+             in a network of your own, set server.admin_insecure = true",
         ));
     }
     Ok(())
 }
 
+fn stores(config: &Config) -> Result<(), ConfigError> {
+    let Stores {
+        redis: log,
+        mongodb: messages,
+        postgres: directory,
+        postgres_replicas: replicas,
+    } = &config.stores;
+    match config.stores.backends() {
+        None => {
+            return Err(invalid(
+                "stores",
+                "needs all of redis, mongodb and postgres, or none of them for embedded stores",
+            ));
+        }
+        Some(Backends::Embedded) if replicas.is_empty() => return Ok(()),
+        Some(Backends::Embedded) => {
+            return Err(invalid(
+                "stores.postgres_replicas",
+                "are replicas of `stores.postgres`, which is not set",
+            ));
+        }
+        Some(Backends::Services) => {}
+    }
+    let form = "redis://user:password@host:6379";
+    address("stores.redis", log, redis::stores::is_address, form)?;
+    let form = "mongodb://user:password@host/database?replicaSet=name";
+    address("stores.mongodb", messages, mongo::connect::is_address, form)?;
+    let (form, is_address) = (
+        "postgres://user:password@host/database",
+        postgres::database::is_address,
+    );
+    address("stores.postgres", directory, is_address, form)?;
+    for replica in replicas {
+        address("stores.postgres_replicas", replica, is_address, form)?;
+    }
+    Ok(())
+}
+
+/// An address, of which nothing is told: it may hold a password.
+fn address(
+    key: &str,
+    value: &Secret,
+    is_address: fn(&str) -> bool,
+    form: &str,
+) -> Result<(), ConfigError> {
+    match is_address(value.reveal()) {
+        true => Ok(()),
+        false => Err(invalid(
+            key,
+            &format!(
+                "is no address as in {form}; special characters of a password are \
+                 percent-encoded, `@` as %40, `?` as %3F"
+            ),
+        )),
+    }
+}
+
 fn limits(config: &Config) -> Result<(), ConfigError> {
     let limits = &config.limits;
-    if !limits.enabled && !config.server.listen.ip().is_loopback() {
+    if !limits.enabled && config.is_public() {
         return Err(invalid(
             "limits.enabled",
-            "may be false on a loopback listener only",
+            "may be false on a loopback listener without a proxy only",
         ));
     }
     for (key, number, least) in limits.rates() {

@@ -9,6 +9,7 @@
 pub mod listen; // sockets: limits, deadlines, drain
 pub mod tls; // the certificate, also a new one
 pub mod route; // a method, a path and a handler
+pub mod origin; // from which sites browsers may come
 pub mod call; // one request, parsed piece by piece
 pub mod body; // a body within its bounds
 pub mod reply; // answers and problems

@@ -7,8 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadHalf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio_rustls::server::TlsStream;
-use warp::http::header::{HOST, ORIGIN};
-use warp::http::{HeaderMap, Method, StatusCode};
+use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
 use super::handshake::{Handshake, HandshakeError};
@@ -19,8 +18,8 @@ use crate::error::{Error, Result};
 use crate::ingress::app::App;
 use crate::ingress::call::Call;
 use crate::ingress::listen::Connection;
-use crate::ingress::reply;
 use crate::ingress::route::Route;
+use crate::ingress::{origin, reply};
 use crate::protocol::code::ErrorCode;
 
 /// What the socket speaks.
@@ -45,7 +44,7 @@ pub fn routes(app: &App) -> Vec<Route> {
 }
 
 async fn open(app: App, call: Call) -> Result<Response> {
-    if !is_allowed_origin(&call.headers, &app.origins) {
+    if !origin::is_allowed(&call.headers, &app.origins) {
         return Err(Error::new(
             ErrorCode::Forbidden,
             "Origin: this site may not connect here",
@@ -129,71 +128,4 @@ fn refuse(error: HandshakeError, call: &Call) -> Response {
     let mut response = reply::problem_as(error.status(), &problem, language, call.trace.id);
     response.headers_mut().extend(error.headers());
     response
-}
-
-/// A browser names its origin, and it must be an allowed one; without a list the page must come
-/// from the host that it connects to. Whoever names none is no browser.
-fn is_allowed_origin(headers: &HeaderMap, allowed: &[String]) -> bool {
-    let mut origins = headers.get_all(ORIGIN).iter();
-    let Some(origin) = origins.next() else {
-        return true;
-    };
-    let (Ok(origin), None) = (origin.to_str(), origins.next()) else {
-        return false;
-    };
-    if !allowed.is_empty() {
-        return allowed
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(origin));
-    }
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let site = origin
-        .strip_prefix("http://")
-        .or_else(|| origin.strip_prefix("https://"));
-    host.is_some() && site.map(str::to_ascii_lowercase) == host.map(str::to_ascii_lowercase)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn is_allowed(origin: &str, allowed: &[&str]) -> bool {
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, "chat.example:8443".parse().unwrap());
-        headers.insert(ORIGIN, origin.parse().unwrap());
-        let allowed: Vec<String> = allowed.iter().map(|&text| text.to_owned()).collect();
-        is_allowed_origin(&headers, &allowed)
-    }
-
-    #[test]
-    fn without_a_list_only_the_same_origin_is_allowed() {
-        assert!(is_allowed("https://chat.example:8443", &[]));
-        for origin in [
-            "https://chat.example",
-            "https://chat.example:8443.evil.example",
-            "https://evil.example",
-            "null",
-            "",
-        ] {
-            assert!(!is_allowed(origin, &[]), "{origin}");
-        }
-    }
-
-    #[test]
-    fn a_list_is_exact() {
-        let list = ["https://shop.example"];
-        assert!(is_allowed("https://shop.example", &list));
-        for origin in [
-            "https://shop.example.evil",
-            "http://shop.example",
-            "https://chat.example:8443",
-        ] {
-            assert!(!is_allowed(origin, &list), "{origin}");
-        }
-    }
-
-    #[test]
-    fn no_origin_is_no_browser() {
-        assert!(is_allowed_origin(&HeaderMap::new(), &[]));
-    }
 }

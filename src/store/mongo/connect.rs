@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
 use mongodb::options::{
-    Acknowledgment, ClientOptions, ClusteredIndex, IndexOptions, ReadConcern, ReadPreference,
-    SelectionCriteria, WriteConcern,
+    Acknowledgment, ClientOptions, ClusteredIndex, ConnectionString, IndexOptions, ReadConcern,
+    ReadPreference, SelectionCriteria, WriteConcern,
 };
 use mongodb::{Client, IndexModel};
 
@@ -49,6 +49,11 @@ impl Default for Options {
             call_ms_max: 5000,
         }
     }
+}
+
+/// Whether this is an address as config.toml describes it.
+pub fn is_address(text: &str) -> bool {
+    ConnectionString::parse(text).is_ok()
 }
 
 /// The stores that MongoDB keeps.

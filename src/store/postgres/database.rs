@@ -42,6 +42,12 @@ const SESSION: [(&str, &str); 3] = [
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
+/// Whether this is an address as config.toml describes it.
+pub fn is_address(text: &str) -> bool {
+    let is_ours = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    is_ours && text.parse::<PgConnectOptions>().is_ok()
+}
+
 /// The open connections. Cheap to clone; all clones are one set of connections.
 #[derive(Debug, Clone)]
 pub struct Database {

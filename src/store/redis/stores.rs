@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::cards::RedisCards;
-use super::check::{Doubt, check};
+use super::check::check;
 use super::consumers::{Desk, RedisConsumers};
 use super::fault::fault;
 use super::fitness::Fitness;
@@ -17,6 +17,7 @@ use super::options::Options;
 use super::presence::RedisPresence;
 use super::signals::RedisSignals;
 use super::topology::Topology;
+use super::topology::address::Address;
 use crate::lifecycle::Tasks;
 use crate::store::Result;
 use crate::store::cards::Cards;
@@ -24,6 +25,11 @@ use crate::store::consumers::ConsumerLog;
 use crate::store::log::Log;
 use crate::store::presence::Presence;
 use crate::store::signals::Signals;
+
+/// Whether this is an address as config.toml describes it.
+pub fn is_address(text: &str) -> bool {
+    Address::parse(text).is_ok()
+}
 
 /// What Redis serves.
 #[derive(Clone)]
@@ -67,8 +73,7 @@ impl RedisStores {
         let topology = Arc::new(Topology::connect(address, options).await.map_err(fault)?);
         let links = Arc::new(Links::new(Arc::clone(&topology)));
         for shard in topology.map().shards() {
-            let doubt = check(&shard.reads, options).await?;
-            doubt.iter().for_each(tell);
+            check(&shard.reads, options).await?;
             links.load(&shard.reads).await.map_err(fault)?;
         }
         let (signals, listener) = RedisSignals::connect(Arc::clone(&links)).await?;
@@ -96,17 +101,5 @@ impl RedisStores {
             signals: Arc::new(signals),
             presence: Arc::new(presence),
         })
-    }
-}
-
-/// Says what could not be seen of a server; what was seen is for [`Fitness`].
-fn tell(doubt: &Doubt) {
-    if let Doubt::SyncUnseen(error) = doubt {
-        tracing::warn!(
-            %error,
-            "whether Redis syncs each append to its disk could not be checked, for this user \
-             may not read settings: see as its administrator that CONFIG GET appendfsync \
-             answers `always`, else what was accepted is lost when Redis crashes"
-        );
     }
 }

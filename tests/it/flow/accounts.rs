@@ -47,12 +47,19 @@ async fn the_first_account_founds_the_merchant_and_no_later_one_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beyond_loopback_the_first_account_needs_the_setup_code() {
-    let server = TestServer::start_with(&[
+async fn where_strangers_come_the_first_account_needs_the_setup_code() {
+    let beyond_loopback = [
         ("QUNLIU_SERVER_LISTEN", "0.0.0.0:0"),
         ("QUNLIU_HTTP_INSECURE", "true"),
-    ])
-    .await;
+    ];
+    let behind_a_proxy = [("QUNLIU_HTTP_PROXIES", "127.0.0.0/8")];
+    for keys in [&beyond_loopback[..], &behind_a_proxy] {
+        let server = TestServer::start_with(keys).await;
+        first_account_needs_the_code(&server).await;
+    }
+}
+
+async fn first_account_needs_the_code(server: &TestServer) {
     let code = server.setup_code().unwrap().to_owned();
     let mut body = json!({"name": "li.lei", "password": PASSWORD, "display_name": "李雷"});
     let register = async |body: &Value| server.anyone().post("/v1/auth/register", body).await;

@@ -16,7 +16,7 @@ const SENTINEL_PORT: u16 = 26_379;
 
 /// What an address names.
 #[derive(Debug)]
-pub(super) enum Address {
+pub(in super::super) enum Address {
     /// One server.
     Server(ConnectionInfo),
     /// Whichever server the sentinels call the master of this name.
@@ -32,7 +32,7 @@ pub(super) enum Address {
 
 impl Address {
     /// Reads an address.
-    pub(super) fn parse(text: &str) -> RedisResult<Self> {
+    pub(in super::super) fn parse(text: &str) -> RedisResult<Self> {
         if let Some((scheme, rest)) = text.split_once("+sentinel://") {
             sentinel(scheme, rest)
         } else if let Some((scheme, rest)) = text.split_once("+cluster://") {

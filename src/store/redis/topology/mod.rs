@@ -6,7 +6,7 @@
 //! - [`sentinel`]: who is the master; [`cluster`] and [`slots`]: who serves what
 //! - [`dial`]: a new connection to a server; [`link`]: one that mends itself
 
-mod address;
+pub(super) mod address;
 mod cluster;
 pub(super) mod dial;
 pub(super) mod home;
