@@ -7,12 +7,6 @@ use crate::support::server::{PASSWORD, Person, TestServer};
 /// The life of an access token, in milliseconds.
 const ACCESS_MS: i64 = 900_000;
 
-async fn log_in(server: &TestServer, name: &str) -> Person {
-    let body = json!({"name": name, "password": PASSWORD, "device": "web-1"});
-    let granted = server.anyone().post("/v1/auth/login", &body).await.ok();
-    Person::of(server.address, &granted)
-}
-
 async fn refresh(server: &TestServer, token: &str) -> crate::support::server::Answer {
     let body = json!({"refresh_token": token});
     server.anyone().post("/v1/auth/refresh", &body).await
@@ -134,7 +128,7 @@ async fn a_wrong_name_and_a_wrong_password_look_alike() {
 async fn a_used_refresh_token_gives_the_same_successor_for_half_a_minute() {
     let server = TestServer::start().await;
     server.register("li.lei").await;
-    let person = log_in(&server, "li.lei").await;
+    let person = server.log_in("li.lei", PASSWORD, "web-1").await;
     let first = refresh(&server, &person.refresh_token).await.ok();
     server.clock.advance(30_000);
     let again = refresh(&server, &person.refresh_token).await.ok();
@@ -150,8 +144,8 @@ async fn a_refresh_token_used_again_later_ends_the_session() {
     let server = TestServer::start().await;
     server.register("li.lei").await;
     let (person, other) = (
-        log_in(&server, "li.lei").await,
-        log_in(&server, "li.lei").await,
+        server.log_in("li.lei", PASSWORD, "web-1").await,
+        server.log_in("li.lei", PASSWORD, "web-1").await,
     );
     let first = refresh(&server, &person.refresh_token).await.ok();
     server.clock.advance(30_001);
@@ -205,7 +199,7 @@ async fn an_access_token_that_ran_out_says_so() {
 async fn a_log_out_ends_its_session_at_once_and_no_other() {
     let server = TestServer::start().await;
     let person = server.register("li.lei").await;
-    let other = log_in(&server, "li.lei").await;
+    let other = server.log_in("li.lei", PASSWORD, "web-1").await;
     assert_eq!(person.client.get("/v1/me").await.status, 200);
     person
         .client
@@ -262,7 +256,7 @@ async fn log_ins_from_one_address_are_limited_and_told_when_to_come_back() {
     let server = TestServer::start_with(&keys).await;
     server.register("li.lei").await;
     for _ in 0..2 {
-        log_in(&server, "li.lei").await;
+        server.log_in("li.lei", PASSWORD, "web-1").await;
     }
     let body = json!({"name": "li.lei", "password": PASSWORD});
     let answer = server.anyone().post("/v1/auth/login", &body).await;

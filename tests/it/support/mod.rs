@@ -26,6 +26,7 @@ pub(crate) mod scene;
 pub(crate) mod sentinels;
 pub(crate) mod server;
 pub(crate) mod services;
+pub(crate) mod session;
 pub(crate) mod socket;
 pub(crate) mod sqlite;
 pub(crate) mod tables;

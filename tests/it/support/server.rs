@@ -123,6 +123,18 @@ impl TestServer {
             .created();
         Person::of(self.address, &granted)
     }
+
+    /// Whether this name and password are taken.
+    pub(crate) async fn try_log_in(&self, name: &str, password: &str, device: &str) -> Answer {
+        let body = json!({"name": name, "password": password, "device": device});
+        self.anyone().post("/v1/auth/login", &body).await
+    }
+
+    /// A further session of an account.
+    pub(crate) async fn log_in(&self, name: &str, password: &str, device: &str) -> Person {
+        let granted = self.try_log_in(name, password, device).await.ok();
+        Person::of(self.address, &granted)
+    }
 }
 
 /// Someone with an account, logged in.
@@ -145,6 +157,15 @@ impl Person {
             access_token,
             refresh_token: text(&granted["refresh_token"]),
         }
+    }
+
+    /// The same with the next tokens, from this server.
+    pub(crate) async fn renewed_at(&self, server: &TestServer) -> Self {
+        let refresh = json!({"refresh_token": self.refresh_token});
+        let renewed = server.anyone().post("/v1/auth/refresh", &refresh).await;
+        let mut granted = renewed.ok();
+        granted["user"] = json!({"id": self.id});
+        Self::of(server.address, &granted)
     }
 
     /// Founds a group with these others in it; answers its path.
