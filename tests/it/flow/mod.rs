@@ -1,6 +1,7 @@
 //! What the product does, told as stories through a whole server: one file for each behaviour.
 
 mod accounts;
+mod admin;
 mod bad_requests;
 mod cold_storm;
 mod coming_back;
