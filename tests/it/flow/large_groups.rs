@@ -11,8 +11,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use crate::support::eventually;
 use crate::support::node::{House, Node};
 use crate::support::place::Place;
-use crate::support::server::{Client, PASSWORD, Person};
-use crate::support::socket::{SUBPROTOCOL, Socket, hello, text};
+use crate::support::server::Person;
+use crate::support::socket::{Socket, text};
 use crate::support::work::{Meter, SETTINGS, Work, plans};
 
 flow!(
@@ -74,8 +74,7 @@ impl Party {
     }
 
     async fn socket(&self, person: &Person, device: &str) -> Socket {
-        let mut socket = Socket::open(self.address, &[SUBPROTOCOL]).await.unwrap();
-        socket.say(&hello(person, device, &json!({}))).await;
+        let mut socket = Socket::hello_at(self.address, person, device, &json!({})).await;
         socket.wait("welcome").await;
         socket
     }
@@ -146,13 +145,6 @@ impl Party {
     }
 }
 
-async fn register(address: SocketAddr, name: &str) -> Person {
-    let body = json!({"name": name, "password": PASSWORD, "display_name": name});
-    let client = Client::of(address);
-    let granted = client.post("/v1/auth/register", &body).await.created();
-    Person::of(address, &granted)
-}
-
 /// PostgreSQL syncs nothing: this is not about crashes, and ten thousand people join.
 async fn hurry(place: &Place) {
     if !place.is_embedded() {
@@ -201,10 +193,10 @@ async fn populate(place: &Place, house: &House) -> Vec<String> {
 
 /// A group of `size`, of whom some have accounts that can be used.
 async fn gather(node: &Node, owner: &Person, name: &str, size: usize, all: &[String]) -> Party {
-    let address: SocketAddr = node.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let address = node.address();
     let mut members = Vec::new();
     for number in 0..TIMES {
-        members.push(register(address, &format!("{name}.{number}")).await);
+        members.push(Person::register(address, &format!("{name}.{number}")).await);
     }
     let found =
         json!({"name": name, "members": members.iter().map(|one| &one.id).collect::<Vec<_>>()});
@@ -244,8 +236,7 @@ async fn what_one_thing_asks_of_the_stores_does_not_grow_with_the_group(place: P
     let house = House::new(environment);
     hurry(&place).await;
     let node = house.start("node").await;
-    let address = node.url.strip_prefix("http://").unwrap().parse().unwrap();
-    let owner = register(address, "li.lei").await;
+    let owner = Person::register(node.address(), "li.lei").await;
     let all = populate(&place, &house).await;
     let small = gather(&node, &owner, "small", SMALL, &all).await;
     let large = gather(&node, &owner, "large", LARGE - 1, &all).await;

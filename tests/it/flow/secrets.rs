@@ -1,8 +1,6 @@
 //! What people say, what they are called, and what proves who they are stands in no log, however
 //! much is logged and whatever goes wrong; and nothing they type forges a line of it.
 
-use std::net::SocketAddr;
-
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -10,7 +8,7 @@ use crate::support::node::{House, Node};
 use crate::support::process::wait_for;
 use crate::support::server::{Client, Person};
 use crate::support::services::{Service, Services};
-use crate::support::socket::{SUBPROTOCOL, Socket, hello, text};
+use crate::support::socket::{SUBPROTOCOL, Socket, text};
 
 /// What must be found nowhere. A part of each is enough to be looked for.
 const BODY: &str = "kanariya-wort\r\n2026-01-01T00:00:00Z ERROR forged \u{1b}[31mrot\u{9b}2J";
@@ -38,17 +36,13 @@ fn logging(format: &str) -> Vec<(String, String)> {
         .into()
 }
 
-fn address(node: &Node) -> SocketAddr {
-    node.url.trim_start_matches("http://").parse().unwrap()
-}
-
 async fn register(node: &Node, name: &str) -> Person {
     let body = json!({
         "name": name, "password": "kanariya-password", "display_name": "kanariya-anzeige",
     });
-    let anyone = Client::of(address(node));
+    let anyone = Client::of(node.address());
     let granted = anyone.post("/v1/auth/register", &body).await.created();
-    Person::of(address(node), &granted)
+    Person::of(node.address(), &granted)
 }
 
 /// Does all that people do with a node, well and badly; answers the secrets that it gave out, and
@@ -68,8 +62,7 @@ async fn use_it(node: &Node) -> (Vec<String>, Socket, String) {
         secrets.push(person.access_token.clone());
         secrets.push(person.refresh_token.clone());
     }
-    let mut socket = Socket::open(address(node), &[SUBPROTOCOL]).await.unwrap();
-    socket.say(&hello(&member, "web-1", &json!({}))).await;
+    let mut socket = Socket::hello_at(node.address(), &member, "web-1", &json!({})).await;
     socket.wait("welcome").await;
     let sent = socket.ask(&text(&group, BODY)).await;
     assert_eq!(sent["type"], "accepted", "{sent}");
@@ -79,7 +72,7 @@ async fn use_it(node: &Node) -> (Vec<String>, Socket, String) {
 }
 
 async fn go_wrong(node: &Node, owner: &Person, group: &str, socket: &mut Socket) {
-    let anyone = Client::of(address(node));
+    let anyone = Client::of(node.address());
     let wrong = json!({"name": "kanariya.konto", "password": "kanariya-falsch"});
     let refused = anyone.post("/v1/auth/login", &wrong).await;
     refused.problem(401, "unauthenticated");
@@ -103,7 +96,7 @@ async fn go_wrong(node: &Node, owner: &Person, group: &str, socket: &mut Socket)
         .await;
     socket.say_text("{\"type\":\"kanariya-frame\"}").await;
     assert_eq!(socket.wait("error").await["code"], "bad_request");
-    let mut stranger = Socket::open(address(node), &[SUBPROTOCOL]).await.unwrap();
+    let mut stranger = Socket::open(node.address(), &[SUBPROTOCOL]).await.unwrap();
     let bad = json!({"type": "hello", "token": "kanariya-token", "device": "kanariya-token"});
     stranger.say(&bad).await;
     assert_eq!(stranger.closed().await, 4401);

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::TryStreamExt as _;
-use mongodb::bson::{Document, doc};
-use mongodb::{Client, Database};
+use mongodb::Client;
 use qunliu::store::dead_letters::DeadLetters;
 use qunliu::store::epochs::Epochs;
 use qunliu::store::messages::Messages;
@@ -13,7 +11,6 @@ use qunliu::store::unread::Unread;
 use uuid::Uuid;
 
 use super::fixture::Fixture;
-use super::place::Place as StoresPlace;
 use super::service;
 
 /// Where the tests find MongoDB.
@@ -58,43 +55,6 @@ impl Drop for Place {
         if dropped.join().is_err() {
             eprintln!("the database {} was not dropped", self.name);
         }
-    }
-}
-
-/// A record of what is asked of a server's database from its beginning on.
-pub(crate) struct Profile {
-    database: Database,
-}
-
-impl Profile {
-    pub(crate) async fn begin(place: &StoresPlace) -> Self {
-        let url = place.key("QUNLIU_STORES_MONGODB");
-        let client = Client::with_uri_str(url).await.unwrap();
-        let database = client.default_database().unwrap();
-        database.run_command(doc! { "profile": 2 }).await.unwrap();
-        Self { database }
-    }
-
-    /// The reads so far: the collection of each.
-    pub(crate) async fn reads(&self) -> Vec<String> {
-        self.database
-            .run_command(doc! { "profile": 0 })
-            .await
-            .unwrap();
-        let filter = doc! { "$or": [
-            { "op": { "$in": ["query", "getmore"] } },
-            { "command.aggregate": { "$exists": true } },
-        ] };
-        let kept = self.database.collection::<Document>("system.profile");
-        let found: Vec<Document> = kept
-            .find(filter)
-            .await
-            .unwrap()
-            .try_collect()
-            .await
-            .unwrap();
-        let name = |read: &Document| read.get_str("ns").unwrap().to_owned();
-        found.iter().map(name).collect()
     }
 }
 

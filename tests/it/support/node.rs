@@ -1,6 +1,7 @@
 //! Nodes of the server as processes of their own, which tests may stop, kill and start again.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
@@ -112,6 +113,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        bare(&self.url).parse().unwrap()
+    }
+
     /// The process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("the node runs")

@@ -115,13 +115,7 @@ impl TestServer {
 
     /// A new account, and a client with its token. The first one owns the merchant.
     pub(crate) async fn register(&self, name: &str) -> Person {
-        let body = json!({"name": name, "password": PASSWORD, "display_name": name});
-        let granted = self
-            .anyone()
-            .post("/v1/auth/register", &body)
-            .await
-            .created();
-        Person::of(self.address, &granted)
+        Person::register(self.address, name).await
     }
 
     /// Whether this name and password are taken.
@@ -147,6 +141,13 @@ pub(crate) struct Person {
 }
 
 impl Person {
+    /// A new account at this server.
+    pub(crate) async fn register(address: SocketAddr, name: &str) -> Self {
+        let body = json!({"name": name, "password": PASSWORD, "display_name": name});
+        let granted = Client::of(address).post("/v1/auth/register", &body).await;
+        Self::of(address, &granted.created())
+    }
+
     /// Whoever was answered so for a password.
     pub(crate) fn of(address: SocketAddr, granted: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap().to_owned();

@@ -98,7 +98,17 @@ impl Socket {
         device: &str,
         cursors: &Value,
     ) -> Self {
-        let mut socket = Self::open(server.address, &[SUBPROTOCOL]).await.unwrap();
+        Self::hello_at(server.address, person, device, cursors).await
+    }
+
+    /// The same at any address.
+    pub(crate) async fn hello_at(
+        address: SocketAddr,
+        person: &Person,
+        device: &str,
+        cursors: &Value,
+    ) -> Self {
+        let mut socket = Self::open(address, &[SUBPROTOCOL]).await.unwrap();
         socket.say(&hello(person, device, cursors)).await;
         socket
     }

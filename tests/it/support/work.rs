@@ -69,6 +69,8 @@ pub(crate) struct Meter {
     services: Option<Services>,
     /// The texts of all statements that were counted.
     pub(crate) statements: BTreeSet<String>,
+    /// The operations of MongoDB that were counted: the kind, the collection and the filter.
+    pub(crate) operations: BTreeSet<String>,
 }
 
 struct Services {
@@ -88,6 +90,7 @@ impl Meter {
             log,
             services,
             statements: BTreeSet::new(),
+            operations: BTreeSet::new(),
         }
     }
 
@@ -101,7 +104,8 @@ impl Meter {
         doing.await;
         let mut work = self.logged(from);
         if let Some(services) = &mut self.services {
-            services.end(before, &mut work).await;
+            self.operations
+                .extend(services.end(before, &mut work).await);
         }
         work
     }
@@ -152,7 +156,8 @@ impl Services {
         (self.commands().await, rows)
     }
 
-    async fn end(&mut self, (commands, rows): (u64, u64), work: &mut Work) {
+    /// Adds what was done to the work; answers the operations of MongoDB.
+    async fn end(&mut self, (commands, rows): (u64, u64), work: &mut Work) -> Vec<String> {
         self.profile(0).await;
         work.commands = self.commands().await - commands;
         work.rows_read = self.rows_read().await - rows;
@@ -169,6 +174,7 @@ impl Services {
             work.documents_read += number(document, "docsExamined");
             work.documents_read += number(document, "keysExamined");
         }
+        found.iter().map(text_of).collect()
     }
 
     async fn profile(&self, level: i32) {
@@ -214,6 +220,16 @@ impl Services {
         let read = read.fetch_one(&mut self.postgres).await.unwrap();
         u64::try_from(read).unwrap()
     }
+}
+
+/// An operation in the profile, in short.
+fn text_of(document: &Document) -> String {
+    let named = |name| document.get_str(name).unwrap();
+    let (_, collection) = named("ns").split_once('.').unwrap();
+    let command = document.get_document("command");
+    let filter = command.and_then(|command| command.get_document("filter"));
+    let filter = filter.map_or_else(|_| String::new(), ToString::to_string);
+    format!("{} {collection} {filter}", named("op"))
 }
 
 /// How SQLite would find what each of these statements asks for.
