@@ -144,12 +144,13 @@ pub trait Accounts: Send + Sync {
     /// `Unavailable`: it may have happened.
     async fn set_disabled(&self, user: UserId, is_disabled: bool, at: Time) -> Result<()>;
 
-    /// Begins a session if the account's password hash still is `proven` and it is not disabled;
-    /// answers whether it did. Sessions of the user that ran out go.
+    /// Begins a session if the account's password hash still is `proven` and it is not disabled, and
+    /// keeps `kept` in the place of that hash: the same, or another one of the same password.
+    /// Answers whether it did. Sessions of the user that ran out go.
     ///
     /// # Errors
     /// `Unavailable`: it may have begun.
-    async fn begin_session(&self, session: &Session, proven: &str) -> Result<bool>;
+    async fn begin_session(&self, session: &Session, proven: &str, kept: &str) -> Result<bool>;
 
     /// A session that was not ended.
     ///

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
 use schemars::JsonSchema;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use super::Options;
@@ -85,10 +85,7 @@ impl Passwords {
     /// `busy` when too many wait.
     pub async fn hash(&self, password: String) -> Result<String> {
         let argon = self.argon.clone();
-        let hashed = self
-            .run(move || argon.hash_password(password.as_bytes()))
-            .await?;
-        Ok(hashed.map_err(Error::internal)?.to_string())
+        self.run(move || hashed(&argon, &password)).await?
     }
 
     /// Whether `password` is the one of `hash`; never for a name without one, after as long.
@@ -109,6 +106,24 @@ impl Passwords {
         }
     }
 
+    /// A fresh hash of a password that was just proven against `hash`, if that one took less work than
+    /// hashes do now. Only when a place at work is free at this moment, for others are not to wait
+    /// for it: the next log-in may do it.
+    ///
+    /// # Errors
+    /// `internal` if it cannot be hashed.
+    pub async fn renew(&self, password: String, hash: &str) -> Result<Option<String>> {
+        if !is_weak(hash) {
+            return Ok(None);
+        }
+        let Ok(at_work) = Arc::clone(&self.work).try_acquire_owned() else {
+            return Ok(None);
+        };
+        let argon = self.argon.clone();
+        let renewed = self.run_at(at_work, move || hashed(&argon, &password));
+        renewed.await?.map(Some)
+    }
+
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let Ok(_place) = self.places.try_acquire() else {
             return Err(Error::busy(
@@ -121,7 +136,15 @@ impl Passwords {
             .acquire_owned()
             .await
             .map_err(Error::internal)?;
-        // The place at work goes with the work: a caller that goes away cannot free it early.
+        self.run_at(at_work, work).await
+    }
+
+    /// The place at work goes with the work: a caller that goes away cannot free it early.
+    async fn run_at<T: Send + 'static>(
+        &self,
+        at_work: OwnedSemaphorePermit,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
         let done = self.tasks.blocking(move || {
             let done = work();
             drop(at_work);
@@ -129,6 +152,19 @@ impl Passwords {
         });
         done.await.map_err(Error::internal)
     }
+}
+
+/// In PHC form, with a salt of its own.
+fn hashed(argon: &Argon2<'_>, password: &str) -> Result<String> {
+    let hash = argon.hash_password(password.as_bytes());
+    Ok(hash.map_err(Error::internal)?.to_string())
+}
+
+/// Whether this hash took less work than hashes do now.
+fn is_weak(hash: &str) -> bool {
+    let hash = PasswordHash::new(hash).ok();
+    let params = hash.and_then(|hash| Params::try_from(&hash).ok());
+    params.is_some_and(|params| params.m_cost() < MEMORY_KIB || params.t_cost() < PASSES)
 }
 
 /// Checks a password that someone chooses.
@@ -210,6 +246,26 @@ mod tests {
             three.unwrap_err().code,
             crate::protocol::code::ErrorCode::Busy
         );
+    }
+
+    #[tokio::test]
+    async fn a_weak_hash_is_renewed_when_nobody_waits_for_it() {
+        let passwords = Passwords::new(&options(4), Tasks::default()).await.unwrap();
+        let (own, params) = (passwords.nobody.to_string(), Params::new(1024, 2, 1, None));
+        let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.unwrap());
+        let weak = hashed(&argon, "right horse").unwrap();
+        let renew = async |hash: &str| {
+            let renewed = passwords.renew("right horse".to_owned(), hash);
+            renewed.await.unwrap()
+        };
+        assert_eq!(renew(&own).await, None);
+        let at_work = passwords.work.acquire().await.unwrap();
+        assert_eq!(renew(&weak).await, None);
+        drop(at_work);
+        let strong = renew(&weak).await.unwrap();
+        assert!(!is_weak(&strong));
+        let verified = passwords.verify("right horse".to_owned(), Some(strong));
+        assert!(verified.await.unwrap());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
 use crate::access::Caller;
-use crate::error::{Error, Result};
+use crate::error::{Busy, Error, Result};
 use crate::ingress::app::App;
 use crate::ingress::auth::{password, ticket};
 use crate::ingress::call::Call;
@@ -21,6 +21,9 @@ use crate::store::accounts::{Credentials, Session, Which};
 
 /// The most characters of a device's name.
 const DEVICE_CHARS_MAX: usize = 64;
+
+/// How often a log-in is tried whose account changes while its password is proven.
+const RACES_MAX: usize = 3;
 
 /// What a refresh token looks like.
 const REFRESH_TOKEN: &str = "qlr_AZDC9HpbfD6PHSpLbI4PEgAAAAAAAAAB";
@@ -143,8 +146,10 @@ async fn register(app: App, call: Call) -> Result<Response> {
         may_be_first: app.auth.setup.is_proven_by(asked.setup_code.as_deref()),
     };
     let (user, merchant) = app.accounts.register(new).await?;
-    let session = app.accounts.begin_session(user.id, String::new(), &hash);
-    let session = session.await?;
+    let begun = app
+        .accounts
+        .begin_session(user.id, String::new(), &hash, &hash);
+    let session = begun.await?.ok_or_else(changed)?;
     let granted = Granted {
         user: Some(user),
         merchant,
@@ -153,21 +158,32 @@ async fn register(app: App, call: Call) -> Result<Response> {
     Ok(reply::json(StatusCode::CREATED, &granted))
 }
 
+/// A log-in that renewed the hash meanwhile makes this one prove the password once more.
 async fn login(app: App, call: Call) -> Result<Response> {
     app.limits.login(call.address())?;
     let asked: Login = call.json()?;
     let device = device(asked.device)?;
-    let Credentials {
-        user,
-        password_hash: hash,
-        ..
-    } = authenticate(&app, &asked.name, asked.password).await?;
-    let session = app.accounts.begin_session(user.id, device, &hash).await?;
-    let granted = Granted {
-        user: Some(user),
-        ..grant(&app, &session)?
-    };
-    Ok(reply::json(StatusCode::OK, &granted))
+    for _ in 0..RACES_MAX {
+        let known = authenticate(&app, &asked.name, asked.password.clone()).await?;
+        let (user, proven) = (known.user, known.password_hash);
+        let renewed = app.auth.passwords.renew(asked.password.clone(), &proven);
+        let kept = renewed.await?.unwrap_or_else(|| proven.clone());
+        let accounts = &app.accounts;
+        let begun = accounts.begin_session(user.id, device.clone(), &proven, &kept);
+        if let Some(session) = begun.await? {
+            let granted = Granted {
+                user: Some(user),
+                ..grant(&app, &session)?
+            };
+            return Ok(reply::json(StatusCode::OK, &granted));
+        }
+    }
+    Err(changed())
+}
+
+fn changed() -> Error {
+    let detail = "the account is being changed; log in again";
+    Error::busy(Busy::Race, detail, 200)
 }
 
 /// Whose name and password these are. A wrong name looks and lasts as a wrong password does: a

@@ -105,12 +105,18 @@ impl Accounts {
             .ok_or_else(over)
     }
 
-    /// Begins a session of an account whose password was just proven against `hash`.
+    /// Begins a session of an account whose password was just proven against `proven`, and keeps
+    /// `kept` as its hash from now on; `None` if `proven` is not its hash any more, or it is disabled.
     ///
     /// # Errors
-    /// `unauthenticated` if that is not its password any more, or it is disabled; `busy` when the
-    /// store does not answer.
-    pub async fn begin_session(&self, user: UserId, device: String, hash: &str) -> Result<Session> {
+    /// `busy` when the store does not answer.
+    pub async fn begin_session(
+        &self,
+        user: UserId,
+        device: String,
+        proven: &str,
+        kept: &str,
+    ) -> Result<Option<Session>> {
         let at = self.clock.now();
         let session = Session {
             id: SessionId::generate(at),
@@ -120,8 +126,8 @@ impl Accounts {
             refreshed_at: at,
             expires_at: self.expiry(at),
         };
-        let began = self.store.begin_session(&session, hash).await?;
-        began.then_some(session).ok_or_else(over)
+        let began = self.store.begin_session(&session, proven, kept).await?;
+        Ok(began.then_some(session))
     }
 
     /// Renews a session by a refresh token of `generation`, and answers it as it is then. The

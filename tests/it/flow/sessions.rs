@@ -1,6 +1,8 @@
 //! Devices, and how a session ends: on this node at once, on the others within two seconds, and on
 //! open sockets too.
 
+use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -15,6 +17,7 @@ flow!(
         logging_out_everywhere_ends_every_socket_and_token,
         a_new_password_ends_all_other_sessions,
         a_ticket_opens_one_socket_once,
+        log_ins_renew_a_hash_that_took_less_work,
     ],
     embedded: [
         a_profile_is_renamed_within_the_bounds_of_a_name,
@@ -191,6 +194,27 @@ async fn a_ticket_opens_one_socket_once(place: Place) {
         open(&both).await.wait("error").await["errors"][0]["field"],
         "token"
     );
+}
+
+async fn log_ins_renew_a_hash_that_took_less_work(place: Place) {
+    let server = place.serve(&[]).await;
+    let person = server.register("li.lei").await;
+    let params = Params::new(1024, 1, 1, None).unwrap();
+    let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let weak = argon.hash_password(PASSWORD.as_bytes()).unwrap();
+    let set = format!("UPDATE users SET password_hash = '{weak}'");
+    place.sql(&server, &set).await;
+    let devices = ["phone", "tablet"].map(|device| server.log_in("li.lei", PASSWORD, device));
+    join_all(devices).await;
+    let kept = place.sql(&server, "SELECT password_hash FROM users").await;
+    assert!(
+        kept[0].starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+        "{kept:?}"
+    );
+    let wrong = server.try_log_in("li.lei", OTHER_PASSWORD, "phone").await;
+    wrong.problem(401, "unauthenticated");
+    server.log_in("li.lei", PASSWORD, "watch").await;
+    person.client.get("/v1/me").await.ok();
 }
 
 async fn every_end_reaches_sockets_and_requests_of_another_node(place: Place) {

@@ -5,6 +5,10 @@ use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
 
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _};
+
 use super::mongo;
 use super::postgres::Scratch;
 use super::redis::RedisServer;
@@ -73,6 +77,20 @@ impl Place {
             .map(|(name, value)| (*name, value.as_str()));
         let all: Vec<_> = own.chain(keys.iter().copied()).collect();
         TestServer::start_with(&all).await
+    }
+
+    /// Runs a statement on the directory of `server` on this place; answers the first column of its rows.
+    pub(crate) async fn sql(&self, server: &TestServer, sql: &str) -> Vec<String> {
+        if self.is_embedded() {
+            let file = SqliteConnectOptions::new().filename(server.data().join("qunliu.sqlite"));
+            let mut connection = file.connect().await.unwrap();
+            let statement = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
+            return statement.fetch_all(&mut connection).await.unwrap();
+        }
+        let url: PgConnectOptions = self.key("QUNLIU_STORES_POSTGRES").parse().unwrap();
+        let mut connection = url.connect().await.unwrap();
+        let statement = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
+        statement.fetch_all(&mut connection).await.unwrap()
     }
 
     /// The environment of a program that is to work on what `server` keeps here.

@@ -54,8 +54,13 @@ impl<E: Engine> Accounts for SqlDirectory<E> {
             .await
     }
 
-    async fn begin_session(&self, session: &Session, proven: &str) -> Result<bool> {
-        self.write(sessions::Begin { session, proven }).await
+    async fn begin_session(&self, session: &Session, proven: &str, kept: &str) -> Result<bool> {
+        let begin = sessions::Begin {
+            session,
+            proven,
+            kept,
+        };
+        self.write(begin).await
     }
 
     async fn session(&self, id: SessionId) -> Result<Option<Session>> {

@@ -40,7 +40,7 @@ const SWEEP: &str = "DELETE FROM sessions WHERE user_id = $1 AND expires_at < $2
 
 /// Holds the account still until the session has begun: a change of the password, or a disabling,
 /// comes before this or finds the session.
-const PROVE: &str = "UPDATE users SET password_hash = password_hash
+const PROVE: &str = "UPDATE users SET password_hash = $3
      WHERE id = $1 AND password_hash = $2 AND is_disabled = 0";
 
 const BEGIN: &str = "INSERT INTO sessions
@@ -65,6 +65,7 @@ const END: &str = "DELETE FROM sessions
 pub(super) struct Begin<'a> {
     pub(super) session: &'a Session,
     pub(super) proven: &'a str,
+    pub(super) kept: &'a str,
 }
 
 #[async_trait]
@@ -73,7 +74,8 @@ impl Work for Begin<'_> {
 
     async fn run(&self, tx: &mut dyn Transaction) -> engine::Result<bool> {
         let new = self.session;
-        if tx.execute(PROVE, args![new.user, self.proven]).await? == 0 {
+        let proof = args![new.user, self.proven, self.kept];
+        if tx.execute(PROVE, proof).await? == 0 {
             return Ok(false);
         }
         tx.execute(SWEEP, args![new.user, new.refreshed_at]).await?;

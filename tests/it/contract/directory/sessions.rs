@@ -23,7 +23,7 @@ fn new_session(user: UserId, expires: i64) -> Session {
 const HASH: &str = "$argon2id$founder";
 
 async fn begin(directory: &Fresh, session: &Session) {
-    assert!(directory.begin_session(session, HASH).await.unwrap());
+    assert!(directory.begin_session(session, HASH, HASH).await.unwrap());
 }
 
 async fn end(directory: &Fresh, session: &Session) -> u64 {
@@ -124,19 +124,48 @@ async fn a_session_that_ran_out_goes_when_its_user_begins_another(directory: Fre
 async fn a_session_begins_only_under_the_password_of_an_enabled_account(directory: Fresh) {
     let (user, _) = founder(&*directory).await;
     let [one, two, three] = [0; 3].map(|_| new_session(user, 60));
-    assert!(!directory.begin_session(&one, "another").await.unwrap());
+    assert!(
+        !directory
+            .begin_session(&one, "another", "another")
+            .await
+            .unwrap()
+    );
     directory.set_disabled(user, true, at(1)).await.unwrap();
-    assert!(!directory.begin_session(&one, HASH).await.unwrap());
+    assert!(!directory.begin_session(&one, HASH, HASH).await.unwrap());
     let known = directory.credentials("founder").await.unwrap().unwrap();
     assert!(known.is_disabled);
     directory.set_disabled(user, false, at(2)).await.unwrap();
     begin(&directory, &one).await;
     let changed = directory.set_password(user, "new", Some(one.id), at(3));
     changed.await.unwrap();
-    assert!(!directory.begin_session(&two, HASH).await.unwrap());
-    assert!(directory.begin_session(&two, "new").await.unwrap());
+    assert!(!directory.begin_session(&two, HASH, HASH).await.unwrap());
+    assert!(directory.begin_session(&two, "new", "new").await.unwrap());
     assert_eq!(directory.session(three.id).await.unwrap(), None);
     assert_eq!(directory.sessions_of(user).await.unwrap().len(), 2);
+}
+
+async fn a_session_keeps_another_hash_of_its_password_and_ends_no_other(directory: Fresh) {
+    let (user, _) = founder(&*directory).await;
+    let [one, two] = [0; 2].map(|_| new_session(user, 60));
+    begin(&directory, &one).await;
+    assert!(
+        directory
+            .begin_session(&two, HASH, "renewed")
+            .await
+            .unwrap()
+    );
+    let known = directory.other().credentials("founder").await.unwrap();
+    assert_eq!(known.unwrap().password_hash, "renewed");
+    let late = new_session(user, 60);
+    assert!(!directory.begin_session(&late, HASH, "late").await.unwrap());
+    assert!(
+        directory
+            .begin_session(&late, "renewed", "renewed")
+            .await
+            .unwrap()
+    );
+    assert_eq!(directory.sessions_of(user).await.unwrap().len(), 3);
+    assert_eq!(directory.revocations(0).await.unwrap(), []);
 }
 
 async fn a_session_that_races_with_a_disabling_does_not_survive_it(directory: Fresh) {
@@ -144,7 +173,7 @@ async fn a_session_that_races_with_a_disabling_does_not_survive_it(directory: Fr
     let sessions: Vec<_> = (0..8).map(|_| new_session(user, 60)).collect();
     let begun = sessions
         .iter()
-        .map(|session| directory.begin_session(session, HASH));
+        .map(|session| directory.begin_session(session, HASH, HASH));
     let disabled = directory.other().set_disabled(user, true, at(1));
     let (begun, disabled) = futures::join!(join_all(begun), disabled);
     disabled.unwrap();
@@ -280,6 +309,7 @@ contract!(
         one_of_many_racing_renewals_counts,
         a_session_that_ran_out_goes_when_its_user_begins_another,
         a_session_begins_only_under_the_password_of_an_enabled_account,
+        a_session_keeps_another_hash_of_its_password_and_ends_no_other,
         a_session_that_races_with_a_disabling_does_not_survive_it,
         every_end_is_in_the_revocation_log,
         a_reader_of_the_log_misses_nothing_while_many_end,
