@@ -22,6 +22,7 @@ mod joining;
 mod large_groups;
 mod lifecycle;
 mod limits;
+mod log_ins;
 mod proxies;
 mod refusals;
 mod replicas;
