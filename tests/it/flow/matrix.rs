@@ -1,13 +1,19 @@
 //! Every route against whoever must not pass: without a token, with one whose session was ended,
-//! in a group of others, in a group that does not exist. The table must name every route there
-//! is, so a route that nobody thought of here fails.
+//! in a group of others, in a group that does not exist; and against every role, in `roles`. The
+//! table must name every route there is, so a route that nobody thought of here fails.
+
+mod roles;
 
 use std::collections::BTreeSet;
 
 use reqwest::Method;
 
-use self::Asks::{Nothing, Standing, Token};
 use qunliu::ingress::{docs, page};
+use qunliu::model::permission::Action::{
+    self, Appoint, ChangeSettings, Invite, MentionAll, Read, Remove, Send,
+};
+
+use self::Asks::{Nothing, Standing, Token};
 
 use crate::support::server::{Answer, Client, Person, TestServer};
 
@@ -18,8 +24,8 @@ enum Asks {
     Nothing,
     /// A token.
     Token,
-    /// A token, and some standing in the group of the path.
-    Standing,
+    /// A token, and a role in the group of the path that may do this.
+    Standing(Action),
 }
 
 /// Method, path, what it asks, and a body that it would take.
@@ -38,47 +44,53 @@ const ROUTES: &[(&str, &str, Asks, Option<&str>)] = &[
     ("GET", "/v1/users", Token, None),
     ("POST", "/v1/groups", Token, Some(r#"{"name":"g"}"#)),
     ("GET", "/v1/groups", Token, None),
-    ("GET", "/v1/groups/{group}", Standing, None),
+    ("GET", "/v1/groups/{group}", Standing(Read), None),
     (
         "PATCH",
         "/v1/groups/{group}",
-        Standing,
+        Standing(ChangeSettings),
         Some(r#"{"name":"g"}"#),
     ),
-    ("GET", "/v1/groups/{group}/members", Standing, None),
+    ("GET", "/v1/groups/{group}/members", Standing(Read), None),
     (
         "POST",
         "/v1/groups/{group}/members",
-        Standing,
+        Standing(Invite),
         Some(r#"{"users":["{user}"]}"#),
     ),
     (
         "PATCH",
         "/v1/groups/{group}/members/{user}",
-        Standing,
+        Standing(Appoint),
         Some(r#"{"role":"admin"}"#),
     ),
     (
         "DELETE",
         "/v1/groups/{group}/members/{user}",
-        Standing,
+        Standing(Remove),
         None,
     ),
-    ("POST", "/v1/groups/{group}/leave", Standing, None),
-    ("GET", "/v1/groups/{group}/messages", Standing, None),
+    ("GET", "/v1/groups/{group}/messages", Standing(Read), None),
     (
         "POST",
         "/v1/groups/{group}/messages",
-        Standing,
+        Standing(Send),
         Some(MESSAGE),
+    ),
+    (
+        "POST",
+        "/v1/groups/{group}/messages",
+        Standing(MentionAll),
+        Some(MESSAGE_TO_ALL),
     ),
     (
         "PUT",
         "/v1/groups/{group}/read",
-        Standing,
+        Standing(Read),
         Some(r#"{"pos":[1,1]}"#),
     ),
-    ("GET", "/v1/groups/{group}/presence", Standing, None),
+    ("GET", "/v1/groups/{group}/presence", Standing(Read), None),
+    ("POST", "/v1/groups/{group}/leave", Standing(Read), None),
     ("GET", "/v1/unread", Token, None),
     // The socket proves its token in its first frame.
     ("GET", "/v1/socket", Nothing, None),
@@ -92,16 +104,19 @@ const PASSWORDS: &str = r#"{"password":"correct horse","new_password":"right hor
 const MESSAGE: &str = r#"{"client_id":"0190c2f4-7a5b-7c3e-8f1d-2a4b6c8e0f12",
     "body":{"kind":"text","text":"hello"}}"#;
 
-/// Calls each route that asks at least for `asks`, of `group` and about `user`.
+const MESSAGE_TO_ALL: &str = r#"{"client_id":"0190c2f4-7a5b-7c3e-8f1d-2a4b6c8e0f13",
+    "body":{"kind":"text","text":"hello"},"mentions":"all"}"#;
+
+/// Calls each of these routes, of `group` and about `user`.
 async fn call_all(
     client: &Client,
-    asks: Asks,
+    is_called: impl Fn(Asks) -> bool,
     group: &str,
     user: &str,
-) -> Vec<(&'static str, Answer)> {
+) -> Vec<(&'static str, Asks, Answer)> {
     let mut answers = Vec::new();
-    for (method, path, asked, body) in ROUTES {
-        if *asked == Nothing || (asks == Standing && *asked != Standing) {
+    for (method, path, asks, body) in ROUTES {
+        if !is_called(*asks) {
             continue;
         }
         let method = Method::from_bytes(method.as_bytes()).unwrap();
@@ -114,9 +129,17 @@ async fn call_all(
             }
             None => client.send(method, &target, &[], None).await,
         };
-        answers.push((*path, answer));
+        answers.push((*path, *asks, answer));
     }
     answers
+}
+
+fn with_token(asks: Asks) -> bool {
+    asks != Nothing
+}
+
+fn in_a_group(asks: Asks) -> bool {
+    matches!(asks, Standing(_))
 }
 
 async fn group_of_others() -> (TestServer, Person, Person, String) {
@@ -149,7 +172,7 @@ async fn the_table_names_every_route_and_what_it_asks() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_token_nothing_is_told() {
     let (server, owner, _, group) = group_of_others().await;
-    for (path, answer) in call_all(&server.anyone(), Token, &group, &owner.id).await {
+    for (path, _, answer) in call_all(&server.anyone(), with_token, &group, &owner.id).await {
         assert_eq!(answer.status, 401, "{path}");
         answer.problem(401, "unauthenticated");
     }
@@ -163,7 +186,7 @@ async fn a_token_of_an_ended_session_opens_nothing() {
         .send(Method::POST, "/v1/auth/logout", &[], None)
         .await;
     logout.no_content();
-    for (path, answer) in call_all(&owner.client, Token, &group, &owner.id).await {
+    for (path, _, answer) in call_all(&owner.client, with_token, &group, &owner.id).await {
         assert_eq!(answer.status, 401, "{path}");
     }
 }
@@ -171,11 +194,13 @@ async fn a_token_of_an_ended_session_opens_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_of_others_looks_like_one_that_does_not_exist() {
     let (_server, owner, stranger, group) = group_of_others().await;
-    let foreign = call_all(&stranger.client, Standing, &group, &owner.id).await;
+    let foreign = call_all(&stranger.client, in_a_group, &group, &owner.id).await;
     let nowhere = format!("g_{}", "0".repeat(32));
-    let absent = call_all(&stranger.client, Standing, &nowhere, &owner.id).await;
-    let no_id = call_all(&stranger.client, Standing, "g_1", &owner.id).await;
-    for (((path, foreign), (_, absent)), (_, no_id)) in foreign.iter().zip(&absent).zip(&no_id) {
+    let absent = call_all(&stranger.client, in_a_group, &nowhere, &owner.id).await;
+    let no_id = call_all(&stranger.client, in_a_group, "g_1", &owner.id).await;
+    for (((path, _, foreign), (_, _, absent)), (_, _, no_id)) in
+        foreign.iter().zip(&absent).zip(&no_id)
+    {
         assert_eq!(foreign.status, 404, "{path}: {foreign:?}");
         let told = foreign.problem(404, "not_found");
         assert_eq!(told, absent.problem(404, "not_found"), "{path}");

@@ -1,17 +1,12 @@
 //! Merchants on one server: whoever belongs to one of three gets no byte of the other two, over
 //! whatever path is asked.
 
-use qunliu::model::id::{MerchantId, UserId};
-use qunliu::model::role::StaffRole;
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 use crate::support::place::Place;
-use crate::support::sample::AT;
 use crate::support::server::{Person, TestServer};
 use crate::support::socket::{Socket, text};
-use crate::support::tables::hex;
 
 flow!(of_three_merchants_nobody_learns_anything_of_another);
 
@@ -25,12 +20,12 @@ struct Merchant {
 }
 
 impl Merchant {
-    async fn new(server: &TestServer, tables: &mut Tables, number: usize) -> Self {
+    async fn new(place: &Place, server: &TestServer, number: usize) -> Self {
         let owner = server.register(&format!("owner.{number}")).await;
         let customer = server.register(&format!("customer.{number}")).await;
         // The first account owns the first merchant; the product makes no further one yet.
         if number > 0 {
-            tables.make_merchant(&owner).await;
+            place.make_merchant(server, &owner).await;
         }
         let canary = format!("canary-{number}-{}", uuid::Uuid::new_v4().simple());
         for (person, of) in [(&owner, "o"), (&customer, "c")] {
@@ -49,56 +44,6 @@ impl Merchant {
             owner,
             customer,
             group: path.rsplit('/').next().unwrap().to_owned(),
-        }
-    }
-}
-
-/// The tables of the directory, for what the product cannot do yet.
-enum Tables {
-    Sqlite(SqliteConnection),
-    Postgres(PgConnection),
-}
-
-impl Tables {
-    async fn of(place: &Place, server: &TestServer) -> Self {
-        let environment = place.environment(server);
-        let postgres = environment
-            .iter()
-            .find(|(name, _)| name.ends_with("_POSTGRES"));
-        if let Some((_, url)) = postgres {
-            return Self::Postgres(PgConnection::connect(url).await.unwrap());
-        }
-        let file = server.data().join("qunliu.sqlite");
-        let url = format!("sqlite:{}", file.display());
-        Self::Sqlite(SqliteConnection::connect(&url).await.unwrap())
-    }
-
-    async fn make_merchant(&mut self, owner: &Person) {
-        let owner: UserId = owner.id.parse().unwrap();
-        let merchant = self.literal(MerchantId::generate(AT).as_bytes());
-        let (owner, role) = (self.literal(owner.as_bytes()), StaffRole::Owner.code());
-        let made =
-            format!("INSERT INTO merchants (id, name, created_at) VALUES ({merchant}, 'x', 0)");
-        self.execute(made).await;
-        let values = format!("({merchant}, {owner}, {role})");
-        self.execute(format!(
-            "INSERT INTO staff (merchant_id, user_id, role) VALUES {values}"
-        ))
-        .await;
-    }
-
-    fn literal(&self, bytes: &[u8]) -> String {
-        match self {
-            Self::Sqlite(_) => format!("x'{}'", hex(bytes)),
-            Self::Postgres(_) => format!("'\\x{}'::bytea", hex(bytes)),
-        }
-    }
-
-    async fn execute(&mut self, sql: String) {
-        let statement = sqlx::raw_sql(AssertSqlSafe(sql));
-        match self {
-            Self::Sqlite(connection) => drop(statement.execute(connection).await.unwrap()),
-            Self::Postgres(connection) => drop(statement.execute(connection).await.unwrap()),
         }
     }
 }
@@ -174,10 +119,9 @@ async fn is_refused(person: &Person, of: &Merchant) {
 
 async fn of_three_merchants_nobody_learns_anything_of_another(place: Place) {
     let server = place.serve(&[]).await;
-    let mut tables = Tables::of(&place, &server).await;
     let mut merchants = Vec::new();
     for number in 0..3 {
-        merchants.push(Merchant::new(&server, &mut tables, number).await);
+        merchants.push(Merchant::new(&place, &server, number).await);
     }
     let groups = merchants
         .iter()

@@ -5,6 +5,8 @@ use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
 
+use qunliu::model::id::{MerchantId, UserId};
+use qunliu::model::role::StaffRole;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
@@ -12,9 +14,11 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use super::mongo;
 use super::postgres::Scratch;
 use super::redis::RedisServer;
-use super::server::TestServer;
+use super::sample::AT;
+use super::server::{Person, TestServer};
 use super::service;
 use super::sqlite::Folder;
+use super::tables::hex;
 
 /// Fresh stores of one test, gone when this is dropped.
 #[derive(Clone)]
@@ -91,6 +95,30 @@ impl Place {
         let mut connection = url.connect().await.unwrap();
         let statement = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
         statement.fetch_all(&mut connection).await.unwrap()
+    }
+
+    /// Makes a further merchant, which the product cannot do yet, and someone its owner.
+    pub(crate) async fn make_merchant(&self, server: &TestServer, owner: &Person) {
+        let literal = |bytes: &[u8]| match self.is_embedded() {
+            true => format!("x'{}'", hex(bytes)),
+            false => format!("'\\x{}'::bytea", hex(bytes)),
+        };
+        let merchant = literal(MerchantId::generate(AT).as_bytes());
+        let owner = literal(owner.id.parse::<UserId>().unwrap().as_bytes());
+        let role = StaffRole::Owner.code();
+        for (table, values) in [
+            (
+                "merchants (id, name, created_at)",
+                format!("{merchant}, 'x', 0"),
+            ),
+            (
+                "staff (merchant_id, user_id, role)",
+                format!("{merchant}, {owner}, {role}"),
+            ),
+        ] {
+            let made = format!("INSERT INTO {table} VALUES ({values})");
+            self.sql(server, &made).await;
+        }
     }
 
     /// The environment of a program that is to work on what `server` keeps here.
