@@ -1,5 +1,5 @@
-//! What people say, what they are called, and what proves who they are stands in no log, however
-//! much is logged and whatever goes wrong; and nothing they type forges a line of it.
+//! What people say, what they are called, and what proves who they are stands in no log and among no
+//! metrics, however much is logged and whatever goes wrong; and nothing they type forges a line.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -107,21 +107,22 @@ fn log_of(house: &House) -> String {
     read("log") + &read("out")
 }
 
-/// Nothing of it is in the log, which says enough to be worth looking at.
-fn judge(log: &str, secrets: &[String]) {
-    for said in ["appended", "trace"] {
-        assert!(log.contains(said), "{said} is not said");
+/// Nothing of it is in the log nor among the metrics, which say enough to be worth looking at.
+async fn judge(log: &str, node: &Node, secrets: &[String]) {
+    let told = format!("{log}{}", node.metrics().await);
+    for said in ["appended", "trace", "qunliu_http_requests_total"] {
+        assert!(told.contains(said), "{said} is not said");
     }
     let canaries = CANARIES.iter().copied();
     for secret in canaries.chain(secrets.iter().map(String::as_str)) {
-        let found = log.lines().find(|line| line.contains(secret));
-        assert_eq!(found, None, "{secret} was logged");
+        let found = told.lines().find(|line| line.contains(secret));
+        assert_eq!(found, None, "{secret} was told");
     }
-    let commands = log
+    let commands = told
         .chars()
         .find(|c| c.is_control() && *c != '\n' && *c != '\t');
     assert_eq!(commands, None);
-    assert!(!log.lines().any(|line| line.contains("forged")));
+    assert!(!told.lines().any(|line| line.contains("forged")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,7 +131,7 @@ async fn nothing_secret_is_logged_on_embedded_stores() {
     let node = house.start("only").await;
     let (secrets, _socket, _) = use_it(&node).await;
     let log = log_of(&house);
-    judge(&log, &secrets);
+    judge(&log, &node, &secrets).await;
     let lines = log.lines().filter(|line| !line.starts_with("listening"));
     for line in lines {
         let line: Value = serde_json::from_str(line).expect(line);
@@ -166,5 +167,5 @@ async fn nothing_secret_is_logged_on_the_services_while_one_of_them_hangs() {
     socket.wait("stored").await;
     let log = log_of(&house);
     assert!(log.contains("inserted"), "the write is not named");
-    judge(&log, &secrets);
+    judge(&log, &node, &secrets).await;
 }

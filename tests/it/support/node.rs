@@ -157,14 +157,15 @@ impl Node {
         serde_json::from_value(ready["missing"].take()).unwrap()
     }
 
+    /// The page of its metrics.
+    pub(crate) async fn metrics(&self) -> String {
+        let page = http::client().get(format!("{}/metrics", self.admin));
+        page.send().await.unwrap().text().await.unwrap()
+    }
+
     /// The sum of a metric over its labels.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let response = http::client()
-            .get(format!("{}/metrics", self.admin))
-            .send()
-            .await
-            .unwrap();
-        let text = response.text().await.unwrap();
+        let text = self.metrics().await;
         let values = text.lines().filter(|line| {
             let rest = line.strip_prefix(name);
             rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
