@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use strsim::jaro_winkler;
 use toml::{Table, Value};
 
 use super::{Config, ConfigError, Flags, REFERENCE};
@@ -96,10 +97,18 @@ impl Layers {
         Ok(())
     }
 
+    /// What the types refuse is told by the default, for their own words quote the value.
     pub(super) fn read(self) -> Result<Config, ConfigError> {
         serde_path_to_error::deserialize(Value::Table(self.0)).map_err(|error| {
-            let key = error.path().to_string();
-            invalid(&key, error.into_inner().message())
+            let path = error.path().to_string();
+            let reference = Value::Table(Self::reference().0);
+            let default = path
+                .split('.')
+                .try_fold(&reference, |value, name| value.get(name));
+            let default = default.map(ToString::to_string).unwrap_or_default();
+            let detail =
+                format!("is out of its bounds, or not of the form of its default, {default}");
+            invalid(&path, &detail)
         })
     }
 
@@ -123,7 +132,10 @@ impl Layers {
 
     fn section(&mut self, section: &str, origin: &str) -> Result<&mut Table, ConfigError> {
         if !self.0.contains_key(section) {
-            return Err(unknown(section, self.0.keys().cloned(), origin));
+            let names = self.0.keys();
+            let scored = names.map(|name| (jaro_winkler(name, section), name));
+            let best = scored.max_by(|one, two| one.0.total_cmp(&two.0));
+            return Err(unknown(section, best.map(|(_, name)| name.clone()), origin));
         }
         match self.0.get_mut(section) {
             Some(Value::Table(table)) => Ok(table),
@@ -132,12 +144,27 @@ impl Layers {
     }
 
     fn held(&mut self, section: &str, key: &str, origin: &str) -> Result<&mut Value, ConfigError> {
-        let table = self.section(section, origin)?;
-        if !table.contains_key(key) {
-            let keys = table.keys().map(|key| format!("{section}.{key}"));
-            return Err(unknown(&format!("{section}.{key}"), keys, origin));
+        if !self.section(section, origin)?.contains_key(key) {
+            let nearest = self.nearest(section, key);
+            return Err(unknown(&format!("{section}.{key}"), nearest, origin));
         }
+        let table = self.section(section, origin)?;
         Ok(table.entry(key.to_owned()).or_insert(Value::Boolean(false)))
+    }
+
+    /// The key of any section that looks most like this one; of those that do alike, in the section
+    /// that does.
+    fn nearest(&self, section: &str, key: &str) -> Option<String> {
+        let sections = self.0.iter();
+        let tables = sections.filter_map(|(of, keys)| Some((of, keys.as_table()?)));
+        let all = tables.flat_map(|(of, keys)| keys.keys().map(move |name| (of, name)));
+        let likeness = |of: &str, name: &str| (jaro_winkler(name, key), jaro_winkler(of, section));
+        let scored = all.map(|(of, name)| (likeness(of, name), format!("{of}.{name}")));
+        let best = scored.max_by(|(one, _), (two, _)| {
+            let by_section = one.1.total_cmp(&two.1);
+            one.0.total_cmp(&two.0).then(by_section)
+        });
+        best.map(|(_, name)| name)
     }
 
     /// Reads text as the type that the key holds.
@@ -204,12 +231,10 @@ fn invalid(key: &str, detail: &str) -> ConfigError {
     }
 }
 
-fn unknown(key: &str, known: impl Iterator<Item = String>, origin: &str) -> ConfigError {
-    let scored = known.map(|name| (strsim::jaro_winkler(&name, key), name));
-    let best = scored.max_by(|one, two| one.0.total_cmp(&two.0));
+fn unknown(key: &str, nearest: Option<String>, origin: &str) -> ConfigError {
     ConfigError::UnknownKey {
         origin: origin.to_owned(),
         key: key.to_owned(),
-        nearest: best.map(|(_, name)| name),
+        nearest,
     }
 }

@@ -66,6 +66,9 @@ fn an_unknown_key_is_named_with_the_nearest_one() {
             "{text}"
         );
     }
+    let text = load_file("[server]\nheartbeat_s = 1");
+    let text = text.unwrap_err().to_string();
+    assert!(text.contains("`egress.heartbeat_s`"), "{text}");
     let text = load_file("[sever]\nlisten = 1").unwrap_err().to_string();
     assert!(
         text.contains("`sever`") && text.contains("`server`"),
@@ -153,7 +156,63 @@ fn lines() -> impl Strategy<Value = String> {
     proptest::collection::vec(line, 0..8).prop_map(|lines| lines.join("\n"))
 }
 
+/// A key that there is, in its section.
+fn keys() -> impl Strategy<Value = (String, String)> {
+    let reference: toml::Table = REFERENCE.parse().unwrap();
+    let all = reference.iter().flat_map(|(section, keys)| {
+        let keys = keys.as_table().unwrap().keys();
+        keys.map(|key| (section.clone(), key.clone()))
+    });
+    proptest::sample::select(all.collect::<Vec<_>>())
+}
+
+/// Values that hold a canary, of every type.
+fn canaries() -> impl Strategy<Value = String> {
+    let scalar = prop_oneof![
+        Just("kanariya".to_owned()),
+        Just("\"kanariya\"".to_owned()),
+        Just("\"kanariya://kanariya:kanariya@kanariya\"".to_owned()),
+        Just("\"kanariya".to_owned()),
+        Just("4815162342".to_owned()),
+        Just("-4815162342".to_owned()),
+        Just("4815162342.5".to_owned()),
+        Just("4815162342kanariya".to_owned()),
+        Just("{ kanariya = 4815162342 }".to_owned()),
+    ];
+    (scalar, proptest::bool::ANY).prop_map(|(scalar, is_listed)| match is_listed {
+        true => format!("[{scalar}]"),
+        false => scalar,
+    })
+}
+
 proptest! {
+    #[test]
+    fn a_refusal_names_the_key_and_echoes_no_value(
+        (section, key) in keys(),
+        value in canaries(),
+        in_file in proptest::bool::ANY,
+    ) {
+        let name = format!("QUNLIU_{section}_{key}").to_uppercase();
+        let loaded = match in_file {
+            true => load_file(&format!("[{section}]\n{key} = {value}")),
+            false => load(&[(&name, &value)]),
+        };
+        if let Err(error) = loaded {
+            let place = match &error {
+                ConfigError::Syntax { .. } => "line 2".to_owned(),
+                // These are refused together with others of the section.
+                _ if section == "stores" => section,
+                _ => format!("`{section}.{key}`"),
+            };
+            let told = crate::model::causes::full_text(&error);
+            prop_assert!(told.contains(&place), "{place}: {told}");
+            let told = format!("{told} {error:?}");
+            for canary in ["kanariya", "4815162342"] {
+                prop_assert!(!told.contains(canary), "{told}");
+            }
+        }
+    }
+
     #[test]
     fn any_file_is_taken_or_refused_with_a_reason(text in lines()) {
         if let Err(error) = load_file(&text) {
