@@ -21,8 +21,8 @@ const MESSAGES: usize = 150;
 
 /// A member's socket that takes little and is not read, behind its welcome.
 async fn deaf(scene: &Scene) -> Socket {
-    let mut socket = Socket::open_narrow(scene.server.address).await;
-    socket.say(&hello(&scene.member, "deaf", &json!({}))).await;
+    let open = async || Socket::open_narrow(scene.server.address).await;
+    let mut socket = Socket::hello_over(open, &hello(&scene.member, "deaf", &json!({}))).await;
     socket.wait("welcome").await;
     socket
 }

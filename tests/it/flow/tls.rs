@@ -61,8 +61,8 @@ impl Sealed {
     }
 
     async fn greeted(&self, person: &Person, device: &str) -> Socket {
-        let mut socket = self.open_with(self.trust()).await;
-        socket.say(&hello(person, device, &json!({}))).await;
+        let open = async || self.open_with(self.trust()).await;
+        let mut socket = Socket::hello_over(open, &hello(person, device, &json!({}))).await;
         socket.wait("welcome").await;
         socket
     }
@@ -100,8 +100,9 @@ async fn both_versions_of_tls_are_spoken() {
     for version in [&TLS12, &TLS13] {
         for alpn in [&["http/1.1"][..], &["h2", "http/1.1"], &[]] {
             let config = sealed.authority.client(&[version], alpn);
-            let mut socket = sealed.open_with(config).await;
-            socket.say(&hello(&owner, "web-1", &json!({}))).await;
+            let open = async || sealed.open_with(config.clone()).await;
+            let hello = hello(&owner, "web-1", &json!({}));
+            let mut socket = Socket::hello_over(open, &hello).await;
             socket.wait("welcome").await;
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 pub(crate) mod certificates;
 pub(crate) mod cluster;
 pub(crate) mod collector;
@@ -54,6 +56,23 @@ pub(crate) async fn eventually(deadline: Duration, holds: impl AsyncFn() -> bool
     };
     let found = tokio::time::timeout(deadline, looking).await;
     assert!(found.is_ok(), "it did not come true within {deadline:?}");
+}
+
+/// What a node answers while the machine holds it up: it read the log of revocations too long ago,
+/// or a log was silent for a moment. Whoever is told so asks the same again.
+const HELD_UP: [&str; 3] = [
+    "it cannot be seen whether the session goes on; try again",
+    "the log does not answer; nothing was sent to it",
+    "a store stopped answering; the outcome is unknown: send the same again",
+];
+
+/// How long whoever was answered so is to wait, if only the machine was slow. All other refusals
+/// are what a test is about.
+pub(crate) fn held_up(answer: &Value) -> Option<Duration> {
+    let text = answer.get("detail").or(answer.get("message"))?.as_str()?;
+    let is_held_up = HELD_UP.iter().any(|told| text.starts_with(told));
+    let retry_after_ms = answer["retry_after_ms"].as_u64()?;
+    is_held_up.then(|| Duration::from_millis(retry_after_ms))
 }
 
 #[expect(

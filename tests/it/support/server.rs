@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qunliu::clock::ManualClock;
 use qunliu::config::{Config, Environment, Flags};
@@ -16,8 +16,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_rustls::rustls::ClientConfig;
 
-use super::http;
+use super::socket::DEADLINE;
 use super::sqlite::Folder;
+use super::{held_up, http};
 
 /// The password of everyone.
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -257,6 +258,7 @@ impl Client {
             .await
     }
 
+    /// Asks, and asks again where the machine held the server up.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -274,16 +276,29 @@ impl Client {
         if let Some(body) = body {
             request = request.body(body);
         }
-        let response = request.send().await.unwrap();
-        Answer {
-            status: response.status().as_u16(),
-            headers: response.headers().clone(),
-            text: response.text().await.unwrap(),
+        let request = request.build().unwrap();
+        let begun = Instant::now();
+        loop {
+            let again = request.try_clone().unwrap();
+            let answer = Answer::of(self.http.execute(again).await.unwrap()).await;
+            let told = serde_json::from_str(&answer.text).unwrap_or_default();
+            match held_up(&told) {
+                Some(wait) if begun.elapsed() < DEADLINE => tokio::time::sleep(wait).await,
+                _ => return answer,
+            }
         }
     }
 }
 
 impl Answer {
+    async fn of(response: reqwest::Response) -> Self {
+        Self {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            text: response.text().await.unwrap(),
+        }
+    }
+
     /// The body as JSON.
     pub(crate) fn body(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
