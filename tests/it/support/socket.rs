@@ -267,6 +267,12 @@ impl Socket {
         self.signals.pop_front().unwrap()
     }
 
+    /// Whether this signal comes within so long; those before it are passed over.
+    pub(crate) async fn hears(&mut self, wanted: &Value, within: Duration) -> bool {
+        let hearing = async { while self.signal().await != *wanted {} };
+        timeout(within, hearing).await.is_ok()
+    }
+
     /// Takes all signals that came.
     pub(crate) fn signals(&mut self) -> Vec<Value> {
         self.signals.drain(..).collect()
