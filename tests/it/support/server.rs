@@ -321,6 +321,12 @@ impl Answer {
         self.body()
     }
 
+    /// Of a message that was taken: it is stored, or will be in a moment.
+    pub(crate) fn sent(&self) -> Value {
+        assert!([201, 202].contains(&self.status), "{self:?}");
+        self.body()
+    }
+
     pub(crate) fn no_content(&self) {
         assert_eq!((self.status, self.text.as_str()), (204, ""), "{self:?}");
     }
