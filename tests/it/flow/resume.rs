@@ -18,12 +18,16 @@ flow!(
     nothing_is_lost_or_doubled_through_reconnects_under_load,
 );
 
-async fn say(scene: &Scene, socket: &mut Socket, group: &str, count: usize) {
+/// Says something, so often; answers what was pushed once all of it was.
+async fn say(scene: &Scene, socket: &mut Socket, group: &str, count: usize) -> Vec<Value> {
+    let mut last = 0;
     for number in 0..count {
         let sent = socket.ask(&text(group, &format!("{number}"))).await;
         assert_eq!(sent["type"], "accepted", "{sent}");
+        last = seq(&sent["pos"]);
         scene.server.clock.advance(10);
     }
+    socket.events_up_to(group, last).await
 }
 
 async fn the_welcome_tells_who_one_is_and_where_each_group_stands(place: Place) {
@@ -214,8 +218,7 @@ async fn nothing_is_lost_or_doubled_through_reconnects_under_load(place: Place) 
         }
         held
     };
-    let ((), held) = tokio::join!(writing, reading);
+    let (pushed, held) = tokio::join!(writing, reading);
     let events: Vec<Value> = held.into_values().collect();
-    let pushed = owner.events(&scene.group, 150).await;
     assert_eq!(events, pushed);
 }
