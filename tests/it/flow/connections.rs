@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::support::redis::free_port;
 use crate::support::server::TestServer;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -125,7 +126,9 @@ async fn connections_above_the_cap_wait_for_a_place() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_closes_idle_connections_and_takes_no_new_ones() {
-    let mut server = TestServer::start().await;
+    // Of a port that the kernel chose another server might be given.
+    let listen = format!("127.0.0.1:{}", free_port());
+    let mut server = TestServer::start_with(&[("QUNLIU_SERVER_LISTEN", &listen)]).await;
     let address = server.address;
     let mut silent = TcpStream::connect(address).await.unwrap();
     let mut idle = TcpStream::connect(address).await.unwrap();

@@ -9,6 +9,7 @@ use tokio::process::{Child, Command};
 
 use super::http;
 use super::process::{Signal, signal, wait_for};
+use super::redis::free_port;
 
 /// What the nodes of one test share: where they run, and with which settings.
 pub(crate) struct House {
@@ -42,8 +43,9 @@ impl House {
 
     /// The same, with further arguments.
     pub(crate) async fn start_with(&self, name: &str, arguments: &[&str]) -> Node {
-        let free = ["127.0.0.1:0", "127.0.0.1:0"];
-        self.start_at(name, free, arguments).await
+        // Not of the kernel's choice: it would give them to others while the node is away.
+        let free = || format!("127.0.0.1:{}", free_port());
+        self.start_at(name, [&free(), &free()], arguments).await
     }
 
     async fn start_at(&self, name: &str, at: [&str; 2], arguments: &[&str]) -> Node {

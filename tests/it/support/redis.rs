@@ -247,8 +247,9 @@ impl Drop for RedisServer {
     }
 }
 
-/// Ports below those that the system hands out by itself. Test runs that begin together have
-/// neighbouring process ids, and must not try the same port at once: theirs lie far apart.
+/// Ports below those that the system hands out by itself, and above those of `scripts/services`.
+/// Test runs that begin together have neighbouring process ids, and must not try the same port at
+/// once: theirs lie far apart.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = u16::try_from(u64::from(std::process::id()) * 1_009 % 10_000).unwrap();
