@@ -63,7 +63,7 @@ async fn what_a_dead_process_took_or_left_comes_to_another_in_order() {
     let Some(server) = RedisServer::start().await else {
         return;
     };
-    let dead = server.process().await;
+    let dead = server.mortal().await;
     let group = new_group(&dead.stores.log).await;
     let mut said = Vec::new();
     for _ in 0..3 {
@@ -71,7 +71,7 @@ async fn what_a_dead_process_took_or_left_comes_to_another_in_order() {
     }
     take(&dead.stores.consumers, PERSIST, group.id, 3).await;
     dead.die().await;
-    let heir = server.process().await;
+    let heir = server.mortal().await;
     let group = Group {
         log: heir.stores.log.clone(),
         ..group
@@ -86,12 +86,12 @@ async fn a_consumer_of_a_dead_process_leaves_nothing_behind() {
     let Some(server) = RedisServer::start().await else {
         return;
     };
-    let dead = server.process().await;
+    let dead = server.mortal().await;
     let group = new_group(&dead.stores.log).await;
     group.say(user(), "taken").await;
     take(&dead.stores.consumers, PERSIST, group.id, 1).await;
     dead.die().await;
-    let heir = server.process().await;
+    let heir = server.mortal().await;
     take(&heir.stores.consumers, PERSIST, group.id, 1).await;
     let mut info = cmd("XINFO");
     info.arg("CONSUMERS").arg(stream(&group)).arg("persist");
@@ -155,7 +155,7 @@ async fn a_deleted_entry_is_delivered_as_lost() {
     let Some(server) = RedisServer::start().await else {
         return;
     };
-    let dead = server.process().await;
+    let dead = server.mortal().await;
     let group = new_group(&dead.stores.log).await;
     for _ in 0..3 {
         group.say(user(), "taken").await;
@@ -176,7 +176,7 @@ async fn a_deleted_entry_is_delivered_as_lost() {
         .collect();
     assert_eq!(lost, [false, true, false]);
     dead.die().await;
-    let heir = server.process().await;
+    let heir = server.mortal().await;
     let taken = take(&heir.stores.consumers, PERSIST, group.id, 3).await;
     let lost: Vec<_> = taken
         .iter()

@@ -28,13 +28,14 @@ async fn people_of_a_process_that_died_are_named_once_unless_they_are_elsewhere(
     let Some(server) = RedisServer::start().await else {
         return;
     };
-    let (alive, dying) = (server.process().await, server.process().await);
+    let (alive, dying) = (server.mortal().await, server.mortal().await);
     let (here, there) = (&alive.stores.presence, dying.stores.presence.clone());
     let moved = user();
     let lost: Vec<UserId> = (0..501).map(|_| user()).collect();
     there.arrive(&lost[..500]).await.unwrap();
     there.arrive(&lost[500..]).await.unwrap();
     there.arrive(&[moved]).await.unwrap();
+    there.beat().await.unwrap();
     assert_eq!(here.arrive(&[moved]).await.unwrap(), []);
     assert_eq!(here.bury().await.unwrap(), [], "it lives");
     dying.die().await;
@@ -48,7 +49,7 @@ async fn a_process_that_was_taken_for_dead_is_told_to_arrive_again() {
     let Some(server) = RedisServer::start().await else {
         return;
     };
-    let (one, two) = (server.process().await, server.process().await);
+    let (one, two) = (server.mortal().await, server.mortal().await);
     let (silent, other) = (&one.stores.presence, &two.stores.presence);
     let li = user();
     silent.arrive(&[li]).await.unwrap();

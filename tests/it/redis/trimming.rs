@@ -46,7 +46,6 @@ pub(super) async fn store(group: &Group, upto: Position) {
 /// A process that takes a group for idle at once.
 pub(super) async fn hasty(server: &RedisServer) -> Process {
     let options = Options {
-        lease_ms: 3_000,
         idle_ms: 1,
         ..options()
     };

@@ -11,6 +11,11 @@ use crate::contract::{consumers, log, signals};
 /// Slots of a cluster.
 const SLOTS: u16 = 16_384;
 
+/// After how long a silent server is taken for dead, in milliseconds: Redis' default, and soon, where
+/// one is to be replaced.
+const PATIENT_MS: u32 = 15_000;
+const HASTY_MS: u32 = 2_000;
+
 /// Three masters that share the slots, and their replicas, if any.
 pub(crate) struct RedisCluster {
     /// The masters first, then a replica of each in the same order.
@@ -23,17 +28,17 @@ pub(crate) struct RedisCluster {
 impl RedisCluster {
     /// Masters without replicas; `None` if there is no `redis-server`.
     pub(crate) async fn start() -> Option<Self> {
-        Self::of(3, None).await
+        Self::of(3, None, PATIENT_MS).await
     }
 
     /// Masters without replicas that speak TLS to each other and to clients.
     pub(crate) async fn over_tls(authority: &Authority) -> Option<Self> {
-        Self::of(3, Some(authority)).await
+        Self::of(3, Some(authority), PATIENT_MS).await
     }
 
     /// Each master with a replica.
     pub(crate) async fn with_replicas() -> Option<Self> {
-        let cluster = Self::of(6, None).await?;
+        let cluster = Self::of(6, None, HASTY_MS).await?;
         for index in 0..3 {
             let master = id(&cluster.servers[index]).await;
             let replica = &cluster.servers[index + 3];
@@ -55,12 +60,12 @@ impl RedisCluster {
     }
 
     /// This many servers that know each other, of which the first three have the slots.
-    async fn of(count: usize, authority: Option<&Authority>) -> Option<Self> {
+    async fn of(count: usize, authority: Option<&Authority>, patience_ms: u32) -> Option<Self> {
         let (mut servers, mut ports) = (Vec::new(), Vec::new());
         for index in 0..count {
             let (bus, tls_port) = (free_port(), free_port());
             let tls = authority.map(|authority| authority.redis(tls_port));
-            let server = start(bus, tls.as_deref()).await?;
+            let server = start(bus, tls.as_deref(), patience_ms).await?;
             ports.push(authority.map_or(server.port(), |_| tls_port));
             let mut raw = server.raw().await;
             let mut epoch = cmd("CLUSTER");
@@ -140,12 +145,12 @@ impl RedisCluster {
 }
 
 /// A server of a cluster, which talks to the others on the port `bus`.
-async fn start(bus: u16, tls: Option<&[String]>) -> Option<RedisServer> {
-    let bus = bus.to_string();
+async fn start(bus: u16, tls: Option<&[String]>, patience_ms: u32) -> Option<RedisServer> {
+    let (bus, patience_ms) = (bus.to_string(), patience_ms.to_string());
     let own = [
         ("--cluster-enabled", "yes"),
         ("--cluster-port", &bus),
-        ("--cluster-node-timeout", "2000"),
+        ("--cluster-node-timeout", &*patience_ms),
         ("--cluster-require-full-coverage", "no"),
     ];
     let own = own.iter().flat_map(|(name, value)| [*name, *value]);

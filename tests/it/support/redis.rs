@@ -105,16 +105,19 @@ impl RedisServer {
         self.port
     }
 
-    /// A process of ours on this server, whose leases are short so that others soon take over.
+    /// A process of ours on this server.
     pub(crate) async fn process(&self) -> Process {
-        Process::start(
-            self,
-            Options {
-                lease_ms: 3_000,
-                ..options()
-            },
-        )
-        .await
+        Process::start(self, options()).await
+    }
+
+    /// One whose leases are short, so that others soon take over when it dies. A machine that
+    /// pauses for as long takes it for dead, too.
+    pub(crate) async fn mortal(&self) -> Process {
+        let options = Options {
+            lease_ms: 3_000,
+            ..options()
+        };
+        Process::start(self, options).await
     }
 
     /// A process of ours on this server, or why it does not start.
@@ -327,7 +330,7 @@ pub(crate) fn options() -> Options {
 /// A log of a Redis of its own.
 pub(crate) async fn log_subject() -> Option<log::Subject> {
     let server = RedisServer::start().await?;
-    let process = Process::start(&server, options()).await;
+    let process = server.process().await;
     let log = process.stores.log.clone();
     Some(log::Subject {
         log,
@@ -338,7 +341,7 @@ pub(crate) async fn log_subject() -> Option<log::Subject> {
 /// A log with consumers of a Redis of its own.
 pub(crate) async fn consumers_subject() -> Option<consumers::Subject> {
     let server = RedisServer::start().await?;
-    let process = Process::start(&server, options()).await;
+    let process = server.process().await;
     let (log, consumers) = (process.stores.log.clone(), process.stores.consumers.clone());
     Some(consumers::Subject {
         log,

@@ -77,9 +77,14 @@ impl Sentinels {
         let (port, _) = self.running.first().unwrap();
         let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
         let connection = client.get_multiplexed_async_connection().await;
+        let mut connection = connection.unwrap();
         let mut order = cmd("SENTINEL");
         order.arg("FAILOVER").arg(NAME);
-        order.exec_async(&mut connection.unwrap()).await.unwrap();
+        // It may not know yet that the replica is good enough.
+        wait_for("a sentinel takes the order", async || {
+            order.exec_async(&mut connection).await.ok()
+        })
+        .await;
     }
 
     /// Waits until all of them call the server on this port the master.
