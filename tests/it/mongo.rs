@@ -13,7 +13,7 @@ use qunliu::store::mongo::connect::{MongoStores, Options};
 use crate::support::mongo::Place;
 use crate::support::sample::{at, group, message};
 
-/// Short limits, so that what must end ends soon.
+/// Short limits, so that what must end ends soon; for a server that is there they are too short.
 const HASTY: Options = Options {
     pool_connections_max: 4,
     selection_ms_max: 300,
@@ -59,7 +59,8 @@ async fn nodes_start_at_once_and_again_on_one_database() {
 #[tokio::test]
 async fn stores_that_were_closed_do_not_answer() {
     let Some(place) = Place::new() else { return };
-    let stores = MongoStores::connect(&place.url(), &HASTY).await.unwrap();
+    let stores = MongoStores::connect(&place.url(), &Options::default()).await;
+    let stores = stores.unwrap();
     let epochs = stores.epochs.clone();
     stores.close().await;
     let error = epochs.tables(&[group()]).await.unwrap_err();
@@ -86,7 +87,11 @@ async fn an_address_with_the_name_of_another_set_is_refused() {
     let set = hello.get_str("setName").unwrap();
     let url = place.url();
     let (base, _) = url.split_once('?').unwrap();
-    let error = refusal(&format!("{base}?replicaSet=other"), &HASTY).await;
+    let patient = Options {
+        selection_ms_max: 3_000,
+        ..HASTY
+    };
+    let error = refusal(&format!("{base}?replicaSet=other"), &patient).await;
     assert!(!error.is_transient(), "{error:?}");
     let causes = causes(&error);
     assert!(causes.contains(set) && causes.contains("other"), "{causes}");

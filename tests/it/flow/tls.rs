@@ -130,7 +130,6 @@ async fn who_never_reads_is_closed_and_holds_up_nobody() {
     let keys = [
         ("QUNLIU_EGRESS_QUEUE_BYTES_MAX", "1048576"),
         ("QUNLIU_EGRESS_SLOW_READER_S", "1"),
-        ("QUNLIU_EGRESS_HEARTBEAT_S", "1"),
     ];
     let sealed = Sealed::start(&keys).await;
     let (_, mut speaker, deaf, group) = talking(&sealed).await;

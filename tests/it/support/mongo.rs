@@ -58,10 +58,14 @@ impl Drop for Place {
     }
 }
 
-/// Fresh stores, if MongoDB is there.
+/// Fresh stores, if MongoDB is there. They wait for a busy one.
 pub(crate) async fn open() -> Option<(MongoStores, Place)> {
     let place = Place::new()?;
-    let stores = MongoStores::connect(&place.url(), &Options::default()).await;
+    let patient = Options {
+        call_ms_max: 30_000,
+        ..Options::default()
+    };
+    let stores = MongoStores::connect(&place.url(), &patient).await;
     Some((stores.unwrap(), place))
 }
 
