@@ -165,6 +165,14 @@ impl Node {
         page.send().await.unwrap().text().await.unwrap()
     }
 
+    /// Waits until just these keep the node from being ready.
+    pub(crate) async fn misses(&self, wanted: &[&str]) {
+        wait_for("the node says what keeps it", async || {
+            (self.missing().await == wanted).then_some(())
+        })
+        .await;
+    }
+
     /// The sum of a metric over its labels.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let text = self.metrics().await;

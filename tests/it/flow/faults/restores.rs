@@ -54,7 +54,9 @@ async fn a_mongodb_put_back_a_little_is_mended_from_redis_without_loss() {
     let Some(cluster) = Cluster::start().await else {
         return;
     };
-    let mut load = Load::start(&cluster.house, &cluster.nodes, &size());
+    // Slowly: what is said between the copy and the loss must still stand in Redis.
+    let size = Size { rate: 40, ..size() };
+    let mut load = Load::start(&cluster.house, &cluster.nodes, &size);
     load.sent(400).await;
     copy(&cluster);
     load.sent(600).await;
@@ -74,6 +76,8 @@ async fn a_mongodb_put_back_far_shows_what_is_nowhere_as_lost() {
     load.sent(200).await;
     copy(&cluster);
     load.sent(1800).await;
+    // What is not stored is not lost either.
+    load.settled(50).await;
     put_back(&cluster);
     let counts = mends(&cluster, load).await;
     let lost = sum(&cluster.nodes, LOST).await;

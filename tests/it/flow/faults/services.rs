@@ -142,7 +142,7 @@ async fn a_mongodb_that_hangs_loses_and_doubles_nothing() {
     // The length of the fault, not a wait for anything.
     tokio::time::sleep(Duration::from_secs(10)).await;
     let in_flight = load.unsettled(IN_FLIGHT_MIN).await;
-    assert_eq!(cluster.nodes[0].missing().await, ["messages"]);
+    cluster.nodes[0].misses(&["messages"]).await;
     cluster.shows(2.0, |oldest| oldest > 0.0).await;
     cluster.services.resume(Service::MongoDb);
     let counts = load.passed().await;
@@ -153,7 +153,7 @@ async fn a_mongodb_that_hangs_loses_and_doubles_nothing() {
         taken_again,
     }
     .tell(&counts);
-    assert!(cluster.nodes[0].missing().await.is_empty());
+    cluster.nodes[0].misses(&[]).await;
     cluster.shows(3.0, |oldest| oldest == 0.0).await;
 }
 
@@ -171,7 +171,7 @@ async fn a_postgresql_that_hangs_loses_nothing_and_closes_no_socket() {
     // The length of the fault, not a wait for anything.
     tokio::time::sleep(Duration::from_secs(6)).await;
     let in_flight = load.unanswered(IN_FLIGHT_MIN).await;
-    assert_eq!(cluster.nodes[0].missing().await, ["directory"]);
+    cluster.nodes[0].misses(&["directory"]).await;
     cluster.services.resume(Service::Postgres);
     let counts = load.passed().await;
     let taken_again = sum(&cluster.nodes, RETRIES).await;
