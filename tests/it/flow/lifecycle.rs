@@ -1,6 +1,6 @@
 //! Stopping and starting again, seen by clients.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qunliu::lifecycle::Stopped;
 use serde_json::{Value, json};
@@ -85,12 +85,7 @@ async fn a_socket_that_never_said_hello_does_not_hold_up_a_drain(place: Place) {
     let mut silent = Socket::open(scene.server.address, &[SUBPROTOCOL])
         .await
         .unwrap();
-    let begun = Instant::now();
     let (stopped, code) = tokio::join!(scene.server.stop(Duration::from_secs(20)), silent.closed());
+    // If it were waited for, it would be closed for its silence: 4401.
     assert_eq!((stopped, code), (Stopped::Drained, 1012));
-    assert!(
-        begun.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        begun.elapsed()
-    );
 }

@@ -145,10 +145,10 @@ async fn what_is_no_access_token_closes_with_4401(place: Place) {
 
 async fn silence_instead_of_hello_closes_with_4401_after_five_seconds(place: Place) {
     let server = place.serve(&[]).await;
+    let begun = Instant::now();
     let mut silent = open(&server).await;
     let mut slow = open(&server).await;
     // A part of a frame is silence too.
-    let begun = Instant::now();
     slow.say_message(Message::Ping("x".into())).await;
     for socket in [&mut silent, &mut slow] {
         assert_eq!(socket.wait("error").await["code"], "unauthenticated");

@@ -31,14 +31,13 @@ async fn refused(node: &Node, group: GroupId, fixed: &Fixed) -> Error {
 }
 
 /// An append that runs out of patience once `waits` says where it stands. From there on time is
-/// let run without waiting: no store is asked any more.
+/// let run without waiting: no store is asked any more. It is left so.
 async fn given_up(node: &Node, group: GroupId, fixed: &Fixed, waits: impl Future) -> Error {
     let skipping = async {
         waits.await;
         tokio::time::pause();
     };
     let (error, ()) = tokio::join!(refused(node, group, fixed), skipping);
-    tokio::time::resume();
     error
 }
 
@@ -57,6 +56,7 @@ async fn a_silent_log_leaves_the_outcome_unknown_and_makes_others_busy() {
         "the same may be sent again"
     );
     let busy = refused(&node, group, &fixed).await;
+    tokio::time::resume();
     assert_eq!(busy.code, ErrorCode::Busy, "{busy}");
     assert_eq!(busy.retry_after_ms, Some(500));
     assert_eq!(door.callers(), before + 1, "nothing was sent to the log");
@@ -79,6 +79,7 @@ async fn a_group_that_is_being_opened_makes_no_other_busy() {
     let fixed = text(user(), "有人吗");
     let waits = node.log.open.reached_by(2);
     let error = given_up(&node, opening, &fixed, waits).await;
+    tokio::time::resume();
     assert_eq!(error.code, ErrorCode::Internal, "{error}");
     let receipt = node.append(open, text(user(), "在")).await;
     assert_eq!(receipt.pos, Position::new(1, 2));

@@ -64,7 +64,7 @@ async fn is_remembered(access: &Access, pushing: &Pushing, user: UserId) -> bool
 async fn no_membership_is_believed_for_longer_than_it_may_be() {
     let pushing = Pushing::new().await;
     let options = Options {
-        cache_age_s_max: 1,
+        cache_age_s_max: 5,
         ..OPTIONS
     };
     let access = Access::new(

@@ -162,9 +162,9 @@ async fn a_store_that_hangs_or_fails_holds_up_no_beat_and_heads_are_told_after_i
 async fn who_is_silent_for_two_beats_and_two_seconds_is_let_go() {
     let pushing = Pushing::new().await;
     let mut silent = pushing.welcomed("web-1").await;
+    tokio::time::pause();
     silent.socket.note_seen(pushing.hub.now_s());
     beat(&pushing);
-    tokio::time::pause();
     let mut beats = 0;
     while let Some(message) = silent.message().await {
         beats += u64::from(message.is_ping());

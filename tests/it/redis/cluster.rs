@@ -111,8 +111,8 @@ async fn a_dead_master_keeps_nobody_from_the_others() {
     let said = text(user(), "2");
     let refused = dead.log.append(dead.request(&said)).await.unwrap_err();
     assert!(refused.is_transient(), "{refused:?}");
-    // Far less than the sweeps of as many rounds, which would find everything too.
-    let rounds = tokio::time::timeout(Duration::from_secs(4), async {
+    // Less than the sweeps of as many rounds, 50 s, which would find everything too.
+    let rounds = tokio::time::timeout(Duration::from_secs(25), async {
         for seq in 2..12 {
             alive.say(user(), "more").await;
             assert_eq!(seqs(&tail_entries(&mut tail, alive.id, 1).await), [seq]);
