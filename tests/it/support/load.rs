@@ -41,7 +41,7 @@ impl Load {
         let (out, log) = (house.file("load.out"), house.file("load.log"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_qunliu"));
         command
-            .args(["load", "--trace", "--settle", "60"])
+            .args(["load", "--trace", "--settle", "120"])
             .args(flags);
         for node in nodes {
             command.args(["--url", &node.url]);
@@ -147,7 +147,7 @@ impl Load {
 }
 
 /// How long a run may take from the last fault to its verdict.
-const AUDIT_MAX: std::time::Duration = std::time::Duration::from_secs(150);
+const AUDIT_MAX: std::time::Duration = std::time::Duration::from_secs(240);
 
 /// A count; 0 if it is not told.
 pub(crate) fn of(counts: &Counts, name: &str) -> u64 {
