@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use redis::cmd;
 
@@ -105,7 +105,11 @@ impl Drop for Sentinels {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        let _removed = std::fs::remove_dir_all(&self.dir);
+        if std::thread::panicking() {
+            eprintln!("the logs are in {}", self.dir.display());
+        } else {
+            let _removed = std::fs::remove_dir_all(&self.dir);
+        }
     }
 }
 
@@ -122,7 +126,8 @@ fn sentinel(dir: &std::path::Path, port: u16, master: u16, more: &[String]) -> C
     std::fs::write(&file, settings).unwrap();
     let mut command = Command::new("redis-server");
     command.arg(&file).arg("--sentinel").args(more);
-    command.stdout(Stdio::null());
+    let log = std::fs::File::create(dir.join(format!("{port}.log")));
+    command.stdout(log.unwrap());
     command.spawn().unwrap()
 }
 
