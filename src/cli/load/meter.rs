@@ -38,7 +38,7 @@ impl Count {
     }
 }
 
-/// Latencies of one kind, in microseconds from the moment a message was due.
+/// Latencies of one kind, in microseconds.
 #[derive(Debug)]
 pub struct Latency(Mutex<Histogram<u64>>);
 
@@ -125,6 +125,8 @@ pub struct Meter {
     pub accept: Latency,
     /// From due to stored.
     pub store: Latency,
+    /// From first accepted to stored: how far the archive is behind the log.
+    pub archive: Latency,
     /// From due to each member's socket.
     pub delivery: Latency,
 }

@@ -134,9 +134,8 @@ impl Scene {
 #[derive(Debug, Default)]
 pub struct Recorder {
     record: Record,
-    /// Messages counted as accepted; one that is accepted again after a loss is not counted
-    /// again.
-    accepted: std::collections::BTreeSet<usize>,
+    /// When a message was accepted; one that is accepted again after a loss is not counted again.
+    accepted: BTreeMap<usize, Duration>,
 }
 
 impl Recorder {
@@ -144,11 +143,7 @@ impl Recorder {
     pub fn note(&mut self, note: Note, scene: &Scene, meter: &Meter, now: Duration) {
         match note {
             Note::Accepted(k) => self.accepted(k, scene, meter, now),
-            Note::Stored(k, pos) => {
-                self.record.fates.insert(k, Fate::Stored(pos));
-                meter.stored.add_one();
-                meter.store.record(now.saturating_sub(scene.plan.due(k)));
-            }
+            Note::Stored(k, pos) => self.stored(k, pos, scene, meter, now),
             Note::Refused(k, code) => self.refused(k, code, scene, meter),
             Note::Applied(group, event) => self.applied(group, &event, scene, meter, now),
             Note::Dropped(group, start) => self.dropped(group, start, scene, meter),
@@ -178,9 +173,19 @@ impl Recorder {
     }
 
     fn accepted(&mut self, k: usize, scene: &Scene, meter: &Meter, now: Duration) {
-        if self.accepted.insert(k) {
+        self.accepted.entry(k).or_insert_with(|| {
             meter.accepted.add_one();
             meter.accept.record(now.saturating_sub(scene.plan.due(k)));
+            now
+        });
+    }
+
+    fn stored(&mut self, k: usize, pos: Position, scene: &Scene, meter: &Meter, now: Duration) {
+        self.record.fates.insert(k, Fate::Stored(pos));
+        meter.stored.add_one();
+        meter.store.record(now.saturating_sub(scene.plan.due(k)));
+        if let Some(accepted) = self.accepted.get(&k) {
+            meter.archive.record(now.saturating_sub(*accepted));
         }
     }
 
@@ -251,5 +256,32 @@ impl Recorder {
         let known = cursors.filter_map(|(group, pos)| Some((scene.group(group)?, pos)));
         self.record.cursors = known.collect();
         self.record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::load::plan::Shape;
+    use crate::cli::load::text::Texts;
+
+    #[test]
+    fn stored_counts_from_the_first_accepted() {
+        let shape = Shape {
+            users: 2,
+            groups: 1,
+            rate: 1.0,
+            length: Duration::from_secs(1),
+            seed: 1,
+        };
+        let scene = Scene::new(Plan::new(shape, Texts::new([], "r1", 1)), vec![], vec![]);
+        let (mut recorder, meter) = (Recorder::default(), Meter::default());
+        let mut note = |note, ms| recorder.note(note, &scene, &meter, Duration::from_millis(ms));
+        note(Note::Accepted(0), 40);
+        note(Note::Accepted(0), 60);
+        note(Note::Stored(0, Position::new(1, 1)), 100);
+        assert_eq!(meter.archive.at(1.0).unwrap().as_millis(), 60);
+        assert_eq!(meter.store.at(1.0).unwrap().as_millis(), 100);
+        assert_eq!(meter.archive.count(), 1);
     }
 }

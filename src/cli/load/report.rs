@@ -1,5 +1,5 @@
-//! The result as Markdown tables: what was counted, and latencies from the moment a message was
-//! due.
+//! The result as Markdown tables: what was counted, and latencies. They count from the moment a
+//! message was due, but for one, which counts from `accepted`.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -40,6 +40,7 @@ pub fn tables(meter: &Meter, findings: &Findings) -> String {
     let latencies = [
         ("accept", &meter.accept),
         ("store", &meter.store),
+        ("stored minus accepted", &meter.archive),
         ("delivery", &meter.delivery),
         ("lag of this generator", &meter.lag),
     ];
@@ -74,6 +75,7 @@ mod tests {
         let meter = Meter::default();
         meter.delivery.record(Duration::from_micros(2500));
         meter.delivery.record_never(1);
+        meter.archive.record(Duration::from_millis(48));
         meter.sent.add(2);
         let text = tables(&meter, &Findings::default());
         assert!(text.contains("| sent | 2 |"), "{text}");
@@ -81,5 +83,6 @@ mod tests {
             text.contains("| delivery | 2 | 2.50 ms | ∞ | ∞ | ∞ |"),
             "{text}"
         );
+        assert!(text.contains("| stored minus accepted | 1 | 48"), "{text}");
     }
 }
