@@ -1,4 +1,4 @@
-"""A throwaway server for tests and benches that look at it from outside (web, metrics, bench)."""
+"""Throwaway servers and stores for tests and benches that look at them from outside (web, metrics, monitoring, bench)."""
 
 import contextlib
 import os
@@ -8,14 +8,19 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 import typing
 
 import fetch
 
 # What the server prints when it takes calls.
 LISTENING = re.compile(r"listening (?P<url>https?://\S+) admin (?P<admin>http://\S+)")
+# What it traces once somebody was heard.
+TALKS = re.compile(rb"accepted=[1-9]")
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
+# What `qunliu load` may make before it talks: thousands of groups.
+TALK_TIMEOUT_S = 1_800
 
 
 class Server(typing.NamedTuple):
@@ -63,13 +68,43 @@ def running(binary=None, settings=None):
                 process.wait()
 
 
-def settings_on(services):
-    """The settings of a server on what scripts/services printed; none if one of the stores is not there."""
-    addresses = {f"QUNLIU_STORES_{name}": services.get(f"QUNLIU_TEST_{name}")
-                 for name in ("REDIS", "MONGODB", "POSTGRES")}
-    # It has set `appendfsync always`; the user that its address names may not look.
+@contextlib.contextmanager
+def real_stores(only="redis,mongodb,postgres"):
+    """A Redis, a MongoDB and a PostgreSQL that are empty and nobody else's, as the tests' variables name them."""
+    services = fetch.ROOT / "scripts/services"
+    started = subprocess.run([services, "start", "--only", only], stdout=subprocess.PIPE, text=True, check=True)
+    variables = dict(line.split("=", 1) for line in started.stdout.splitlines())
+    try:
+        yield variables
+    finally:
+        subprocess.run([services, "stop", variables["QUNLIU_TEST_SERVICES_DIR"]], check=True)
+
+
+def addresses(stores):
+    """The settings of a server that is to keep everything in these."""
+    names = ("REDIS", "MONGODB", "POSTGRES")
+    # Redis syncs each append, but the user that its address names may not see that.
     assured = {"QUNLIU_REDIS_APPENDFSYNC_ASSURED": "true"}
-    return addresses | assured if all(addresses.values()) else {}
+    return {f"QUNLIU_STORES_{name}": stores[f"QUNLIU_TEST_{name}"] for name in names} | assured
+
+
+@contextlib.contextmanager
+def talking(program, url, *options):
+    """`qunliu load` that talks until it is ended; begins when something of it was accepted."""
+    with tempfile.TemporaryFile() as trace:
+        command = [program, "load", "--url", url, *options, "--trace"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=trace) as load:
+            try:
+                deadline = time.monotonic() + TALK_TIMEOUT_S
+                while not TALKS.search(told := os.pread(trace.fileno(), 1 << 20, 0)):
+                    if load.poll() is not None or time.monotonic() > deadline:
+                        raise SystemExit(f"the load does not talk:\n{told.decode(errors='replace')[-4000:]}")
+                    time.sleep(0.2)
+                yield
+                if load.poll() is not None:
+                    raise SystemExit(f"the load ended by itself ({load.returncode})")
+            finally:
+                load.kill()
 
 
 def program():
