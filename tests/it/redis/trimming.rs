@@ -177,6 +177,48 @@ async fn an_idle_stream_is_emptied_and_goes_on_where_it_was() {
     assert_eq!(own, Some(4), "own totals are kept");
 }
 
+/// What `MEMORY USAGE` may say of all keys of an idle group in which three people spoke, in bytes.
+const IDLE_GROUP_MAX: u64 = 2_560;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_an_idle_group_five_small_keys_stay() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = hasty(&server).await;
+    let group = new_group(&process.stores.log).await;
+    let mut last = Position::START;
+    for _ in 0..3 {
+        last = say_many(&group, 50, "在吗").await;
+    }
+    store(&group, last).await;
+    for consumer in Consumer::ALL {
+        handle(&process, &group, *consumer, 150).await;
+    }
+    emptied(&server, &group).await;
+    let mut raw = server.raw().await;
+    let mut ask = cmd("KEYS");
+    ask.arg(format!("*{}*", group.id));
+    let mut keys: Vec<String> = ask.query_async(&mut raw).await.unwrap();
+    keys.sort();
+    let of = format!("{{{}}}:{}", group.id.partition(), group.id);
+    let names = [("d", ":0"), ("e", ""), ("h", ""), ("o", ""), ("s", "")];
+    assert_eq!(keys, names.map(|(kind, end)| format!("{kind}{of}{end}")));
+    let mut bytes = 0;
+    for key in &keys {
+        let mut usage = cmd("MEMORY");
+        usage.arg("USAGE").arg(key).arg("SAMPLES").arg(0);
+        let used: u64 = usage.query_async(&mut raw).await.unwrap();
+        eprintln!("{key}: {used} B");
+        bytes += used;
+    }
+    assert!(bytes <= IDLE_GROUP_MAX, "{bytes} B");
+    let mut ask = cmd("KEYS");
+    ask.arg("[ai]{*");
+    let lists: Vec<String> = ask.query_async(&mut raw).await.unwrap();
+    assert!(lists.is_empty(), "{lists:?} name groups");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_redis_takes_no_messages_until_there_is_room() {
     let Some(server) = RedisServer::start().await else {
