@@ -21,7 +21,7 @@ lint: ## format, clippy, documentation, licences: every warning is an error
 test: ## everything, as CI does: installs and starts the real services itself
 	scripts/test
 
-bench: ## measure: memory of idle sockets, CPU of a delivery beside a floor and beside idle groups
+bench: ## measure what all costs beside floors, and say which goals are reached
 	scripts/bench
 
 chaos: ## break things under load and check that every guarantee held

@@ -96,9 +96,10 @@ def talking(program, url, *options):
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=trace) as load:
             try:
                 deadline = time.monotonic() + TALK_TIMEOUT_S
-                while not TALKS.search(told := os.pread(trace.fileno(), 1 << 20, 0)):
+                while not TALKS.search(os.pread(trace.fileno(), 1 << 20, 0)):
                     if load.poll() is not None or time.monotonic() > deadline:
-                        raise SystemExit(f"the load does not talk:\n{told.decode(errors='replace')[-4000:]}")
+                        told = os.pread(trace.fileno(), 1 << 20, 0).decode(errors="replace")
+                        raise SystemExit(f"the load does not talk:\n{told[-4000:]}")
                     time.sleep(0.2)
                 yield
                 if load.poll() is not None:
