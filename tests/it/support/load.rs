@@ -89,8 +89,17 @@ impl Load {
 
     /// Waits until `count` messages were sent.
     pub(crate) async fn sent(&mut self, count: u64) {
+        self.reaches("sent", count).await;
+    }
+
+    /// Waits until `count` messages were said to be stored.
+    pub(crate) async fn stored(&mut self, count: u64) {
+        self.reaches("stored", count).await;
+    }
+
+    async fn reaches(&mut self, name: &str, count: u64) {
         wait_for("sends", async || {
-            (of(&self.counts(), "sent") >= count).then_some(())
+            (of(&self.counts(), name) >= count).then_some(())
         })
         .await;
     }
@@ -105,26 +114,13 @@ impl Load {
         self.behind("stored", least).await
     }
 
-    /// Waits until at most `most` sends are not stored.
-    pub(crate) async fn settled(&mut self, most: u64) {
-        wait_for("sends are stored", async || {
-            (self.counts_behind("stored") <= most).then_some(())
-        })
-        .await;
-    }
-
     async fn behind(&mut self, receipt: &str, least: u64) -> u64 {
         wait_for("sends in flight", async || {
-            let behind = self.counts_behind(receipt);
+            let counts = self.counts();
+            let behind = of(&counts, "sent").saturating_sub(of(&counts, receipt));
             (behind >= least).then_some(behind)
         })
         .await
-    }
-
-    /// How many sends are without this receipt.
-    fn counts_behind(&mut self, receipt: &str) -> u64 {
-        let counts = self.counts();
-        of(&counts, "sent").saturating_sub(of(&counts, receipt))
     }
 
     /// Waits until the audit is done, and asserts that nothing is wrong.

@@ -12,13 +12,14 @@ use crate::support::services::Service;
 const LOST: &str = "qunliu_events_lost_total";
 const OLDER: &str = "qunliu_store_older_total";
 
-/// Few groups, so that each says more than its live window between the copy and the loss.
+/// Few groups, so that each says more than its live window between the copy and the loss; and long
+/// enough that they still talk when MongoDB is back, on a slow machine, too.
 fn size() -> Size {
     Size {
         users: 10,
         groups: 2,
         rate: 100,
-        seconds: 20,
+        seconds: 30,
         seed: seed(),
     }
 }
@@ -55,7 +56,11 @@ async fn a_mongodb_put_back_a_little_is_mended_from_redis_without_loss() {
         return;
     };
     // Slowly: what is said between the copy and the loss must still stand in Redis.
-    let size = Size { rate: 40, ..size() };
+    let size = Size {
+        rate: 40,
+        seconds: 40,
+        ..size()
+    };
     let mut load = Load::start(&cluster.house, &cluster.nodes, &size);
     load.sent(400).await;
     copy(&cluster);
@@ -75,9 +80,8 @@ async fn a_mongodb_put_back_far_shows_what_is_nowhere_as_lost() {
     let mut load = Load::start_with(&cluster.house, &cluster.nodes, &size(), &flags);
     load.sent(200).await;
     copy(&cluster);
-    load.sent(1800).await;
     // What is not stored is not lost either.
-    load.settled(50).await;
+    load.stored(1700).await;
     put_back(&cluster);
     let counts = mends(&cluster, load).await;
     let lost = sum(&cluster.nodes, LOST).await;
