@@ -155,7 +155,8 @@ async fn a_store_that_hangs_or_fails_holds_up_no_beat_and_heads_are_told_after_i
     }
     door.open();
     let head = json!({"type": "heads", "heads": [[pushing.group, [1, 3], 1, 0]]});
-    while tab.message().await.unwrap().to_text().unwrap_or_default() != head.to_string() {}
+    let head = head.to_string();
+    while tab.message().await.unwrap().to_text().ok() != Some(head.as_str()) {}
 }
 
 #[tokio::test]
