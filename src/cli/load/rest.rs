@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -336,15 +337,16 @@ impl Node {
     }
 }
 
+/// Also of an outcome that is unknown: what is asked here may be asked again.
 fn tells_to_wait(answer: &reqwest::Response) -> bool {
-    matches!(answer.status().as_u16(), 429 | 503)
+    answer.headers().contains_key(RETRY_AFTER)
 }
 
 /// What `Retry-After` asks for, in seconds, within bounds.
 fn retry_after(answer: &reqwest::Response) -> Duration {
     let header = answer
         .headers()
-        .get("retry-after")
+        .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok());
     let seconds = header.and_then(|text| text.parse().ok()).unwrap_or(1);
     Duration::from_secs(seconds).clamp(WAIT_MIN, WAIT_MAX)
