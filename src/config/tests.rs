@@ -204,7 +204,7 @@ proptest! {
                 _ if section == "stores" => section,
                 _ => format!("`{section}.{key}`"),
             };
-            let told = crate::model::causes::full_text(&error);
+            let told = error.to_string();
             prop_assert!(told.contains(&place), "{place}: {told}");
             let told = format!("{told} {error:?}");
             for canary in ["kanariya", "4815162342"] {

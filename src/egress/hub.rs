@@ -102,6 +102,11 @@ impl Hub {
         lock(&self.sockets).values().cloned().collect()
     }
 
+    /// How many sockets there are.
+    pub fn socket_count(&self) -> usize {
+        lock(&self.sockets).len()
+    }
+
     /// A group with local listeners.
     pub fn group(&self, id: GroupId) -> Option<Arc<LocalGroup>> {
         lock(&self.groups).get(&id).cloned()

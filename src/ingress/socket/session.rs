@@ -6,6 +6,7 @@
 //! Sends run one at a time, so that those of one connection keep their order.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,8 +49,9 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// How long a command under way may take when the server drains.
 const DRAIN_GRACE: Duration = Duration::from_secs(3);
 
-/// Clients are told to come back within this time after a drain, spread evenly.
-const RECONNECT_SPREAD_MS: u64 = 3_000;
+/// Clients are told to come back within a time after a drain, spread evenly: a millisecond for each
+/// socket of this node, within these bounds.
+const RECONNECT_SPREAD_MS: RangeInclusive<u64> = 3_000..=30_000;
 
 /// What this server understands beyond the beginnings of version 1.
 const FEATURES: &[&str] = &["send", "read", "pull", "follow", "token", "typing"];
@@ -236,7 +238,7 @@ async fn talk<R: Input>(
     let finishing = Box::pin(under_way.finish(&commands, is_drain));
     drop(timeout(DRAIN_GRACE, finishing).await);
     if is_drain {
-        say_goodbye(socket);
+        say_goodbye(socket, app.hub.socket_count());
     }
     ended.map(drop)
 }
@@ -356,13 +358,18 @@ async fn welcome(app: &App, socket: &Socket, hello: Hello) -> Result<()> {
 }
 
 /// Tells the client to come back, each at its own time.
-fn say_goodbye(socket: &Socket) {
-    let reconnect_after_ms = socket.id.wrapping_mul(7919) % RECONNECT_SPREAD_MS;
+fn say_goodbye(socket: &Socket, sockets: usize) {
+    let reconnect_after_ms = socket.id.wrapping_mul(7919) % reconnect_spread_ms(sockets);
     socket.send(&ServerFrame::Goaway {
         reason: "drain",
         reconnect_after_ms,
     });
     socket.close_with(close::RESTART, "drain", Unsent::Deliver);
+}
+
+fn reconnect_spread_ms(sockets: usize) -> u64 {
+    let (least, most) = RECONNECT_SPREAD_MS.into_inner();
+    (sockets as u64).clamp(least, most)
 }
 
 fn abuse(socket: &Socket, code: ErrorCode, reason: &str) {
@@ -426,5 +433,17 @@ fn end(app: &App, queue: &SendQueue, error: &ReadError) {
 fn push_last(queue: &SendQueue, frame: &Bytes) {
     if queue.push(frame) == Pushed::Full {
         queue.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reconnect_spread_ms;
+
+    #[test]
+    fn the_more_sockets_leave_the_longer_they_take_to_come_back() {
+        for (sockets, spread_ms) in [(2, 3_000), (8_000, 8_000), (100_000, 30_000)] {
+            assert_eq!(reconnect_spread_ms(sockets), spread_ms);
+        }
     }
 }
