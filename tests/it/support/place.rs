@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
 use super::mongo;
 use super::postgres::Scratch;
-use super::redis::RedisServer;
+use super::redis::{ASSURED, RedisServer};
 use super::sample::AT;
 use super::server::{Person, TestServer};
 use super::service;
@@ -48,7 +48,7 @@ impl Place {
         let secret = folder.file().with_file_name("secret.key");
         let keys = vec![
             ("QUNLIU_STORES_REDIS", redis.url()),
-            ("QUNLIU_REDIS_APPENDFSYNC_ASSURED", "true".to_owned()),
+            (ASSURED.0, ASSURED.1.to_owned()),
             ("QUNLIU_STORES_MONGODB", mongodb.url()),
             ("QUNLIU_STORES_POSTGRES", postgres.url().to_owned()),
             (

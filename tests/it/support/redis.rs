@@ -327,6 +327,9 @@ pub(crate) fn options() -> Options {
     }
 }
 
+/// The same as a key of a program's environment.
+pub(crate) const ASSURED: (&str, &str) = ("QUNLIU_REDIS_APPENDFSYNC_ASSURED", "true");
+
 /// A log of a Redis of its own.
 pub(crate) async fn log_subject() -> Option<log::Subject> {
     let server = RedisServer::start().await?;

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use redis::aio::MultiplexedConnection;
 
 use super::process::{Signal, signal};
+use super::redis::ASSURED;
 use super::service;
 
 /// One of the services.
@@ -54,15 +55,16 @@ impl Services {
 
     /// The environment of a node on these services.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
-        ["REDIS", "MONGODB", "POSTGRES"]
-            .map(|name| {
-                let mut address = value(&self.addresses, &format!("QUNLIU_TEST_{name}"));
-                if name == "MONGODB" {
-                    address = address.replace("/?", "/qunliu?");
-                }
-                (format!("QUNLIU_STORES_{name}"), address)
-            })
-            .into()
+        let addresses = ["REDIS", "MONGODB", "POSTGRES"].map(|name| {
+            let mut address = value(&self.addresses, &format!("QUNLIU_TEST_{name}"));
+            if name == "MONGODB" {
+                address = address.replace("/?", "/qunliu?");
+            }
+            (format!("QUNLIU_STORES_{name}"), address)
+        });
+        let (name, value) = ASSURED;
+        let assured = (name.to_owned(), value.to_owned());
+        addresses.into_iter().chain([assured]).collect()
     }
 
     /// Starts a streaming replica of PostgreSQL; answers its address.
