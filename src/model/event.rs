@@ -289,6 +289,23 @@ impl Fixed {
     }
 }
 
+impl Entry {
+    /// What holds the place of an event that cannot be kept or read, or is nowhere any more. It is
+    /// the same for everyone but for `at`.
+    pub fn lost(group: GroupId, pos: Position, count: u64, at: Time) -> Self {
+        let mut key = pos.to_bytes();
+        let salted = key.iter_mut().zip(group.as_bytes());
+        salted.for_each(|(byte, salt)| *byte ^= salt);
+        let fixed = Fixed {
+            client_id: ClientId::from_bytes(key),
+            sender: UserId::from_bytes([0; 16]),
+            at,
+            content: Content::Lost {},
+        };
+        fixed.into_entry(pos, count, 0)
+    }
+}
+
 /// The part of an event's JSON that the append gave; the kept text without its `{` goes behind.
 pub fn write_numbers(out: &mut Vec<u8>, pos: Position, count: u64, sender_count: u64) {
     use std::io::Write as _;

@@ -11,7 +11,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::consumers::persist::placeholder;
 use super::consumers::unread::record;
 use super::totals::own_totals;
 use crate::model::epoch::{EpochTable, Row};
@@ -338,7 +337,7 @@ impl Copy {
     fn lost(&mut self) -> Entry {
         self.lost += 1;
         let (group, count, at) = (self.group, self.count, self.at);
-        placeholder(group, self.take_place(), count, at)
+        Entry::lost(group, self.take_place(), count, at)
     }
 }
 

@@ -9,12 +9,10 @@ use async_trait::async_trait;
 
 use super::{Handler, letter_id};
 use crate::clock::Clock;
-use crate::model::client_id::ClientId;
 use crate::model::epoch::EpochTable;
-use crate::model::event::{Content, Entry, Fixed, Kind};
-use crate::model::id::{GroupId, Partition, UserId};
+use crate::model::event::Entry;
+use crate::model::id::{GroupId, Partition};
 use crate::model::position::{Epoch, Position};
-use crate::model::time::Time;
 use crate::pipeline::ages::TRIES;
 use crate::pipeline::fences::Fences;
 use crate::pipeline::reopen::Reopener;
@@ -324,7 +322,7 @@ impl Handler for Persist {
             Ok(entry) => entry.count,
             Err(_) => before.first().map_or(0, |entry| entry.count),
         };
-        let placeholder = placeholder(letter.group, letter.pos, count, now);
+        let placeholder = Entry::lost(letter.group, letter.pos, count, now);
         // Another event at this position stays: it then is what the position says.
         messages.insert(&[(letter.group, placeholder)]).await?;
         self.advance(&BTreeMap::from([(letter.group, vec![letter.pos])]))
@@ -367,29 +365,4 @@ pub(super) fn readable(batch: &[Delivery]) -> Result<Batch> {
         }),
     };
     batch.iter().map(read).collect()
-}
-
-/// What holds the place of an event that cannot be kept, or is nowhere any more.
-pub(in crate::pipeline) fn placeholder(
-    group: GroupId,
-    pos: Position,
-    count: u64,
-    at: Time,
-) -> Entry {
-    let nobody = UserId::from_bytes([0; 16]);
-    let mut key = pos.to_bytes();
-    key.iter_mut()
-        .zip(group.as_bytes())
-        .for_each(|(byte, salt)| *byte ^= salt);
-    let client_id = ClientId::from_bytes(key);
-    let fixed = Fixed {
-        client_id,
-        sender: nobody,
-        at,
-        content: Content::Lost {},
-    };
-    let draft = crate::model::event::Draft { group, fixed };
-    let entry = draft.into_entry(pos, count, 0);
-    debug_assert_eq!(entry.kind, Kind::Lost, "a placeholder is of its own kind");
-    entry
 }

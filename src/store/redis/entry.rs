@@ -1,6 +1,8 @@
 //! The form of events and heads in Redis. `functions.lua` (HEAD, META, REMEMBERED) knows it too:
 //! they must be changed together.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use redis::Value;
 
@@ -9,7 +11,7 @@ use super::reply::{at, bytes, field, list, number, position};
 use crate::model::client_id::ClientId;
 use crate::model::digest::Digest;
 use crate::model::event::{Draft, Entry, Kind, write_numbers};
-use crate::model::id::{MessageId, UserId};
+use crate::model::id::{GroupId, MessageId, UserId};
 use crate::model::position::Position;
 use crate::model::time::Time;
 use crate::model::trace::Trace;
@@ -18,6 +20,9 @@ use crate::store::log::{Head, Receipt};
 
 /// The bytes of META.
 const META: usize = 73;
+
+/// Those of its time.
+const META_TIME: Range<usize> = 49..57;
 
 /// What stands in META for an event that is no message.
 const NO_MESSAGE: [u8; 16] = [0; 16];
@@ -79,13 +84,39 @@ pub(super) fn trace(fields: &Value) -> Option<Trace> {
     Trace::from_bytes(bytes(kept).ok()?)
 }
 
-/// The entries of a list of ids and fields.
-pub(super) fn entries(listed: &Value) -> Result<Vec<Entry>> {
-    let read = |item: &Value| {
+/// The entries of a list of ids and fields of a group. One that cannot be read is shown as lost,
+/// which is what the message store will have in its place: it must hold up no other.
+pub(super) fn entries(group: GroupId, listed: &Value) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for item in list(listed)? {
         let item = list(item)?;
-        entry(at(item, 0)?, at(item, 1)?)
-    };
-    list(listed)?.iter().map(read).collect()
+        let (id, fields) = (at(item, 0)?, at(item, 1)?);
+        let shown = match entry(id, fields) {
+            Ok(entry) => entry,
+            Err(error) => {
+                let pos = position(id)?;
+                tracing::debug!(%group, %pos, %error, "an event is shown as lost");
+                lost(group, pos, fields, entries.last())
+            }
+        };
+        entries.push(shown);
+    }
+    Ok(entries)
+}
+
+/// With the total and the time that it kept, if those can be read, else with those of the one before.
+fn lost(group: GroupId, pos: Position, fields: &Value, before: Option<&Entry>) -> Entry {
+    let fields = list(fields).unwrap_or_default();
+    let count = field(fields, "c").and_then(number);
+    let meta = field(fields, "m").and_then(bytes);
+    let time = meta
+        .ok()
+        .and_then(|meta| meta.get(META_TIME)?.try_into().ok());
+    let time = time.map(|bytes| Time::from_millis(i64::from_be_bytes(bytes)));
+    let (count_before, time_before) =
+        before.map_or_else(Default::default, |one| (one.count, one.at));
+    let count = count.unwrap_or(count_before);
+    Entry::lost(group, pos, count, time.unwrap_or(time_before))
 }
 
 /// The receipt in REMEMBERED.
@@ -148,7 +179,6 @@ impl Cut<'_> {
 mod tests {
     use super::*;
     use crate::model::event::{Content, Fixed};
-    use crate::model::id::GroupId;
     use crate::model::message::{Body, Mentions};
 
     const AT: Time = Time::from_millis(1_764_000_000_000);
@@ -260,6 +290,34 @@ mod tests {
         let torn = Value::Array(vec![text("b"), text("{\"cl")]);
         assert_eq!(remains(pos, &torn), b"{\"cl");
         assert_eq!(remains(pos, &Value::Nil), b"");
+    }
+
+    #[test]
+    fn what_cannot_be_read_holds_its_place_and_no_other_up() {
+        let draft = message();
+        let Value::Array(mut unknown) = fields(&draft) else {
+            panic!("fields are a list");
+        };
+        let mut newer = meta(&draft);
+        newer[0] = 63;
+        unknown[1] = text(newer);
+        let torn = Value::Array(vec![text("m"), text("")]);
+        let items = [fields(&draft), Value::Array(unknown), torn, fields(&draft)];
+        let ids = ["3-1", "3-2", "3-3", "3-4"].map(text);
+        let items = ids.into_iter().zip(items);
+        let listed = Value::Array(
+            items
+                .map(|(id, fields)| Value::Array(vec![id, fields]))
+                .collect(),
+        );
+        let group = draft.group;
+        let at = |seq| Position::new(3, seq);
+        let whole = |seq| draft.clone().into_entry(at(seq), 1200, 33);
+        let lost = |seq| Entry::lost(group, at(seq), 1200, AT);
+        assert_eq!(
+            entries(group, &listed).unwrap(),
+            [whole(1), lost(2), lost(3), whole(4)]
+        );
     }
 
     #[test]

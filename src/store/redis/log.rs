@@ -51,7 +51,7 @@ impl RedisLog {
             .arg("COUNT")
             .arg(limit);
         let answer = self.links.call(Lane::Reads, group, &read).await?;
-        entry::entries(&answer)
+        entry::entries(group, &answer)
     }
 }
 

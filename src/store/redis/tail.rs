@@ -249,12 +249,12 @@ impl RedisTail {
         for ((group, after), answer) in groups.iter().zip(answers) {
             match answer {
                 Ok(Value::Nil) => {}
-                Ok(kept) => {
-                    let head = entry::head(text(&kept)?)?;
-                    if head.pos > *after {
-                        above.insert(*group, head);
-                    }
-                }
+                Ok(kept) => match text(&kept).and_then(entry::head) {
+                    Ok(head) if head.pos > *after => drop(above.insert(*group, head)),
+                    Ok(_) => {}
+                    // It must hold up no other group.
+                    Err(error) => tracing::error!(%group, %error, "a head cannot be read"),
+                },
                 Err(error) => self.give_up(*group, &error),
             }
         }
@@ -335,7 +335,7 @@ fn streams(answer: &Value) -> Result<HashMap<GroupId, Vec<Entry>>> {
     let mut found = HashMap::new();
     for (key, entries) in pairs(answer)? {
         if let Some(group) = keys::group_of_stream(bytes(key)?) {
-            found.insert(group, entry::entries(entries)?);
+            found.insert(group, entry::entries(group, entries)?);
         }
     }
     Ok(found)

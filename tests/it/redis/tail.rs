@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use qunliu::model::event::Kind;
 use qunliu::model::position::Position;
 use qunliu::store::log::Opened;
 use redis::cmd;
@@ -40,6 +41,49 @@ async fn a_tail_goes_on_after_the_server_was_restarted() {
     );
     next.say(user(), "4, which rings").await;
     assert_eq!(seqs(&tail_entries(&mut tail, next.id, 1).await), [4]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_is_shown_as_lost_and_holds_up_no_other_group() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let log = &process.stores.log;
+    let (group, other) = (new_group(log).await, new_group(log).await);
+    group.say(user(), "1").await;
+    let mut raw = server.raw().await;
+    let (stream, head) = (key('s', &group), key('h', &other));
+    let mut spoil = cmd("XADD");
+    spoil
+        .arg(stream)
+        .arg("1-*")
+        .arg("m")
+        .arg("?")
+        .arg("b")
+        .arg("?");
+    spoil.exec_async(&mut raw).await.unwrap();
+    let mut tail = log.tail().await.unwrap();
+    tail.watch(group.id, Position::START);
+    let seen = tail_entries(&mut tail, group.id, 2).await;
+    let kinds: Vec<_> = seen.iter().map(|entry| (entry.kind, entry.count)).collect();
+    assert_eq!(kinds, [(Kind::Message, 1), (Kind::Lost, 1)]);
+    group.say(user(), "3").await;
+    assert_eq!(seqs(&tail_entries(&mut tail, group.id, 1).await), [3]);
+    let page = log.range(group.id, Position::START, None, 9).await.unwrap();
+    assert_eq!(seqs(&page), [1, 2, 3]);
+
+    // A head that cannot be read: the other group's is compared all the same.
+    let mut spoil = cmd("SET");
+    spoil.arg(head).arg("?").exec_async(&mut raw).await.unwrap();
+    tail.watch(other.id, Position::START);
+    group.say(user(), "4").await;
+    assert_eq!(seqs(&tail_entries(&mut tail, group.id, 1).await), [4]);
+}
+
+/// A key of a group.
+fn key(kind: char, group: &Group) -> String {
+    format!("{kind}{{{}}}:{}", group.id.partition(), group.id)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
