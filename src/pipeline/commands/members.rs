@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::access::{Access, Appoint, Invite, Permit, Read, Remove};
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::{Busy, Error, Result};
 use crate::model::event::Content;
 use crate::model::group::Member;
 use crate::model::id::{GroupId, UserId};
@@ -74,7 +74,8 @@ impl Members {
     ///
     /// # Errors
     /// `not_found` for an unknown person, `forbidden` for a role that is not below the caller's,
-    /// `conflict` for a group that would have more members than it may.
+    /// `conflict` for a group that would have more members than it may; `busy` while somebody is
+    /// being added or removed by a change that was decided and is in no log yet.
     pub async fn add(
         &self,
         permit: Permit<Invite>,
@@ -112,7 +113,7 @@ impl Members {
                 }),
                 None => self.member(group, *user).await?,
             };
-            members.extend(member);
+            members.push(member.ok_or_else(under_way)?);
         }
         Ok(members)
     }
@@ -268,6 +269,11 @@ fn must_outrank(actor: Role, target: Role, what: &str) -> Result<()> {
 
 fn no_member() -> Error {
     Error::not_found("member")
+}
+
+fn under_way() -> Error {
+    let detail = "their membership is being changed; ask for the same again";
+    Error::busy(Busy::Race, detail, 500)
 }
 
 fn moved() -> Error {

@@ -3,18 +3,27 @@
 
 use std::sync::Arc;
 
+use qunliu::access::{self, Access, Caller};
 use qunliu::clock::ManualClock;
-use qunliu::model::id::{GroupId, MerchantId, UserId};
+use qunliu::model::id::{GroupId, MerchantId, SessionId, UserId};
 use qunliu::model::position::Position;
+use qunliu::model::role::Role;
 use qunliu::model::time::Time;
 use qunliu::model::user::User;
+use qunliu::pipeline::commands::members::{Members, Options};
 use qunliu::pipeline::outbox::Outbox;
+use qunliu::protocol::code::ErrorCode;
 use qunliu::store::accounts::{Accounts as _, NewUser, Registered};
 use qunliu::store::directory::{Changed, Directory as _, NewGroup, OutboxRow};
 use qunliu::store::embedded::cards::NoCards;
 
-use super::Node;
+use super::{Node, TRACE};
 use crate::support::logs::{AT, text, user};
+
+const OPTIONS: access::Options = access::Options {
+    cache_entries_max: 10,
+    cache_age_s_max: 3600,
+};
 
 /// A later moment than that of every change.
 const LATER: Time = Time::from_millis(AT.as_millis() + 1);
@@ -98,6 +107,48 @@ async fn a_change_that_the_log_lost_is_due_again_once_the_log_is_open_again() {
     let standing = node.directory.membership(group, member).await.unwrap();
     assert_eq!(standing.unwrap().joined, Some(receipts[0].pos));
     assert_eq!(node.directory.due(LATER, 9).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn who_is_decided_and_in_no_log_yet_is_not_called_a_member() {
+    let node = Node::new().await;
+    let (group, rows, member) = founded(&node).await;
+    outbox(&node).append(&rows, None).await.unwrap();
+    let owner = rows[0].actor;
+    let (newcomer, _) = register(&node, "lin.tao").await;
+    let (users, role) = ([member, newcomer], Role::Member);
+    let decided = node
+        .directory
+        .add_members(group, owner, &users[1..], role, 9, AT);
+    let Changed::Rows(decided) = decided.await.unwrap() else {
+        panic!("not added");
+    };
+    let access = Access::new(node.directory.clone(), node.log.clone(), &OPTIONS);
+    let options = Options {
+        add_without_invite: true,
+        members_max: 9,
+    };
+    let clock = Arc::new(ManualClock::at(AT));
+    let members = Members::new(
+        node.directory.clone(),
+        outbox(&node),
+        access.clone(),
+        clock,
+        options,
+    );
+    let caller = Caller {
+        user: owner,
+        session: SessionId::generate(AT),
+    };
+    let add = async || {
+        let permit = access.permit(caller, group).await.unwrap();
+        members.add(permit, &users, role, TRACE).await
+    };
+    let refused = add().await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Busy, "{refused}");
+    outbox(&node).append(&decided, None).await.unwrap();
+    let added = add().await.unwrap();
+    assert_eq!(added.iter().map(|one| one.user).collect::<Vec<_>>(), users);
 }
 
 #[tokio::test]
