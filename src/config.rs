@@ -136,7 +136,39 @@ pub enum Backends {
     Services,
 }
 
+/// Whether a text is an address of some store.
+type IsAddress = fn(&str) -> bool;
+
 impl Stores {
+    /// The key of an address that is none, and what one looks like. Nothing of it is told: it may
+    /// hold a password.
+    fn misshapen(&self) -> Option<(&'static str, &'static str)> {
+        let redis = "redis://user:password@host:6379";
+        let mongodb = "mongodb://user:password@host/database?replicaSet=name";
+        let postgres = "postgres://user:password@host/database";
+        let is_postgres: IsAddress = store::postgres::database::is_address;
+        let replica = |address| ("stores.postgres_replicas", address, postgres, is_postgres);
+        let replicas = self.postgres_replicas.iter().map(replica);
+        let all: [(_, _, _, IsAddress); 3] = [
+            (
+                "stores.redis",
+                &self.redis,
+                redis,
+                store::redis::stores::is_address,
+            ),
+            (
+                "stores.mongodb",
+                &self.mongodb,
+                mongodb,
+                store::mongo::connect::is_address,
+            ),
+            ("stores.postgres", &self.postgres, postgres, is_postgres),
+        ];
+        let mut all = all.into_iter().chain(replicas);
+        let found = all.find(|(_, address, _, is_address)| !is_address(address.reveal()));
+        found.map(|(key, _, form, _)| (key, form))
+    }
+
     /// The backends that the addresses ask for; `None` if only some of them are given.
     pub fn backends(&self) -> Option<Backends> {
         let given = [&self.redis, &self.mongodb, &self.postgres];

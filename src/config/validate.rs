@@ -2,11 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Backends, Config, ConfigError, Secret, Stores};
+use super::{Backends, Config, ConfigError};
 use crate::ingress::forwarded::Proxies;
 use crate::ingress::limit::exempt::Exempt;
 use crate::ingress::origin::is_origin;
-use crate::store::{mongo, postgres, redis};
 use crate::traces;
 
 /// Checks that each key lies within its bounds, which are all here.
@@ -116,12 +115,7 @@ fn tls(config: &Config) -> Result<(), ConfigError> {
 }
 
 fn stores(config: &Config) -> Result<(), ConfigError> {
-    let Stores {
-        redis: log,
-        mongodb: messages,
-        postgres: directory,
-        postgres_replicas: replicas,
-    } = &config.stores;
+    let replicas = &config.stores.postgres_replicas;
     match config.stores.backends() {
         None => {
             return Err(invalid(
@@ -138,31 +132,9 @@ fn stores(config: &Config) -> Result<(), ConfigError> {
         }
         Some(Backends::Services) => {}
     }
-    let form = "redis://user:password@host:6379";
-    address("stores.redis", log, redis::stores::is_address, form)?;
-    let form = "mongodb://user:password@host/database?replicaSet=name";
-    address("stores.mongodb", messages, mongo::connect::is_address, form)?;
-    let (form, is_address) = (
-        "postgres://user:password@host/database",
-        postgres::database::is_address,
-    );
-    address("stores.postgres", directory, is_address, form)?;
-    for replica in replicas {
-        address("stores.postgres_replicas", replica, is_address, form)?;
-    }
-    Ok(())
-}
-
-/// An address, of which nothing is told: it may hold a password.
-fn address(
-    key: &str,
-    value: &Secret,
-    is_address: fn(&str) -> bool,
-    form: &str,
-) -> Result<(), ConfigError> {
-    match is_address(value.reveal()) {
-        true => Ok(()),
-        false => Err(invalid(
+    match config.stores.misshapen() {
+        None => Ok(()),
+        Some((key, form)) => Err(invalid(
             key,
             &format!(
                 "is no address as in {form}; special characters of a password are \

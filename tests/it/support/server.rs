@@ -116,7 +116,7 @@ impl TestServer {
 
     /// A new account, and a client with its token. The first one owns the merchant.
     pub(crate) async fn register(&self, name: &str) -> Person {
-        Person::register(self.address, name).await
+        Person::register_by(self.address, name, self.setup_code()).await
     }
 
     /// Whether this name and password are taken.
@@ -144,7 +144,13 @@ pub(crate) struct Person {
 impl Person {
     /// A new account at this server.
     pub(crate) async fn register(address: SocketAddr, name: &str) -> Self {
-        let body = json!({"name": name, "password": PASSWORD, "display_name": name});
+        Self::register_by(address, name, None).await
+    }
+
+    /// The same at one that may ask the first account for a code.
+    async fn register_by(address: SocketAddr, name: &str, code: Option<&str>) -> Self {
+        let mut body = json!({"name": name, "password": PASSWORD, "display_name": name});
+        body["setup_code"] = json!(code);
         let granted = Client::of(address).post("/v1/auth/register", &body).await;
         Self::of(address, &granted.created())
     }
