@@ -8,11 +8,12 @@ use qunliu::clock::ManualClock;
 use qunliu::egress::heartbeat::Heartbeat;
 use qunliu::egress::socket::Push;
 use qunliu::protocol::client::Level;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::pushing::{Pushing, positions};
-use crate::support::logs::AT;
+use crate::support::logs::{AT, DEADLINE};
 use crate::support::sample::at;
 
 #[tokio::test]
@@ -155,8 +156,16 @@ async fn a_store_that_hangs_or_fails_holds_up_no_beat_and_heads_are_told_after_i
     }
     door.open();
     let head = json!({"type": "heads", "heads": [[pushing.group, [1, 3], 1, 0]]});
-    let head = head.to_string();
-    while tab.message().await.unwrap().to_text().ok() != Some(head.as_str()) {}
+    let told = async {
+        loop {
+            let message = tab.message().await.unwrap();
+            let frame = serde_json::from_slice::<Value>(&message.into_data());
+            if frame.is_ok_and(|frame| frame == head) {
+                return;
+            }
+        }
+    };
+    timeout(DEADLINE, told).await.expect("the head is told");
 }
 
 #[tokio::test]
