@@ -13,6 +13,8 @@ import typing
 
 import fetch
 
+# The real stores, as variables name them.
+STORES = ("REDIS", "MONGODB", "POSTGRES")
 # What the server prints when it takes calls.
 LISTENING = re.compile(r"listening (?P<url>https?://\S+) admin (?P<admin>http://\S+)")
 # What it traces once somebody was heard.
@@ -82,10 +84,9 @@ def real_stores(only="redis,mongodb,postgres"):
 
 def addresses(stores):
     """The settings of a server that is to keep everything in these."""
-    names = ("REDIS", "MONGODB", "POSTGRES")
     # Redis syncs each append, but the user that its address names may not see that.
     assured = {"QUNLIU_REDIS_APPENDFSYNC_ASSURED": "true"}
-    return {f"QUNLIU_STORES_{name}": stores[f"QUNLIU_TEST_{name}"] for name in names} | assured
+    return {f"QUNLIU_STORES_{name}": stores[f"QUNLIU_TEST_{name}"] for name in STORES} | assured
 
 
 @contextlib.contextmanager

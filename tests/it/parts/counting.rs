@@ -23,7 +23,7 @@ use redis::aio::MultiplexedConnection;
 use super::Node;
 use crate::support::door::{Door, MessagesBehindDoor};
 use crate::support::logs::{AT, joined, set_stored, text, user};
-use crate::support::redis::{Process, RedisServer};
+use crate::support::redis::{Process, RedisServer, key};
 use crate::support::sample::{at, entry, group};
 
 /// A group on a Redis, of whose events nothing is stored.
@@ -155,7 +155,7 @@ async fn what_somebody_sent_up_to_a_position_is_known_however_much_is_stored() {
         expect("partly stored").await;
     }
     let mut raw = talk.raw().await;
-    let stream = format!("s{{{}}}:{}", talk.group.partition(), talk.group);
+    let stream = key('s', talk.group);
     let mut trim = redis::cmd("XTRIM");
     trim.arg(stream).arg("MAXLEN").arg(1);
     trim.exec_async(&mut raw).await.unwrap();
@@ -283,7 +283,7 @@ async fn own_messages_that_a_log_loses_while_a_mark_is_made_are_not_counted_as_r
     heads.shut();
     let losing = async {
         heads.reached_by(heads.callers() + 1).await;
-        let stream = format!("s{{{}}}:{}", talk.group.partition(), talk.group);
+        let stream = key('s', talk.group);
         let mut gone = redis::cmd("XDEL");
         let gone = gone.arg(&stream).arg("1-4").arg("1-5");
         gone.exec_async(&mut talk.raw().await).await.unwrap();

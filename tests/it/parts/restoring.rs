@@ -24,7 +24,7 @@ use qunliu::store::log::Log;
 use super::{Node, first};
 use crate::support::embedded::{Folder, open};
 use crate::support::logs::{AT, DEADLINE, joined, set_stored, text, user};
-use crate::support::redis::{Process, RedisServer};
+use crate::support::redis::{Process, RedisServer, key};
 use crate::support::sample::{at, group};
 use crate::support::{eventually, mongo};
 
@@ -98,7 +98,7 @@ impl Older {
 
     /// Takes the entries at and below a position out of the stream.
     async fn trim(&self, upto: Position) {
-        let stream = format!("s{{{}}}:{}", self.group.partition(), self.group);
+        let stream = key('s', self.group);
         let from = format!("{}-{}", upto.epoch, upto.seq + 1);
         let mut trim = redis::cmd("XTRIM");
         trim.arg(stream).arg("MINID").arg(from);

@@ -9,12 +9,12 @@ use redis::cmd;
 
 use crate::contract::consumers::{ack, positions, take};
 use crate::support::logs::{DEADLINE, Group, new_group, user};
-use crate::support::redis::{RedisServer, eventually};
+use crate::support::redis::{RedisServer, eventually, key};
 
 const PERSIST: Consumer = Consumer::Persist;
 
 fn stream(group: &Group) -> String {
-    format!("s{{{}}}:{}", group.id.partition(), group.id)
+    key('s', group.id)
 }
 
 async fn owners(server: &RedisServer) -> HashMap<String, String> {

@@ -5,11 +5,11 @@ use qunliu::store::log::{OnMiss, Outcome};
 use redis::cmd;
 
 use crate::support::logs::{Group, appended, new_group, repeated, set_stored, text, user};
-use crate::support::redis::RedisServer;
+use crate::support::redis::{RedisServer, key};
 
 /// Makes a memory as old as the epoch of Unix time.
 async fn age(server: &RedisServer, group: &Group, memory: u8) {
-    let key = format!("d{{{}}}:{}:{memory}", group.id.partition(), group.id);
+    let key = format!("{}:{memory}", key('d', group.id));
     let mut raw = server.raw().await;
     let from: String = cmd("HGET")
         .arg(&key)

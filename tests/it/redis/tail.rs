@@ -8,7 +8,7 @@ use qunliu::store::log::Opened;
 use redis::cmd;
 
 use crate::support::logs::{Group, new_group, seqs, tail_entries, tailed, user};
-use crate::support::redis::{RedisServer, eventually};
+use crate::support::redis::{RedisServer, eventually, key};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tail_goes_on_after_the_server_was_restarted() {
@@ -53,7 +53,7 @@ async fn what_cannot_be_read_is_shown_as_lost_and_holds_up_no_other_group() {
     let (group, other) = (new_group(log).await, new_group(log).await);
     group.say(user(), "1").await;
     let mut raw = server.raw().await;
-    let (stream, head) = (key('s', &group), key('h', &other));
+    let (stream, head) = (key('s', group.id), key('h', other.id));
     let mut spoil = cmd("XADD");
     spoil
         .arg(stream)
@@ -79,11 +79,6 @@ async fn what_cannot_be_read_is_shown_as_lost_and_holds_up_no_other_group() {
     tail.watch(other.id, Position::START);
     group.say(user(), "4").await;
     assert_eq!(seqs(&tail_entries(&mut tail, group.id, 1).await), [4]);
-}
-
-/// A key of a group.
-fn key(kind: char, group: &Group) -> String {
-    format!("{kind}{{{}}}:{}", group.id.partition(), group.id)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,9 +123,8 @@ async fn a_tail_tells_of_a_head_that_it_cannot_read_up_to() {
     tail_entries(&mut tail, group.id, 1).await;
     group.say(user(), "2").await;
     group.say(user(), "3").await;
-    let key = format!("s{{{}}}:{}", group.id.partition(), group.id);
     let mut trim = cmd("XTRIM");
-    trim.arg(key).arg("MINID").arg("1-9");
+    trim.arg(key('s', group.id)).arg("MINID").arg("1-9");
     trim.exec_async(&mut server.raw().await).await.unwrap();
     let seen = tailed(&mut tail).await.remove(0);
     assert!(seen.entries.is_empty());

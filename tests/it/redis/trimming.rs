@@ -15,12 +15,13 @@ use crate::contract::consumers::{ack, take};
 use crate::support::logs::{
     DEADLINE, Group, appended, joined, new_group, repeated, set_stored, text, user,
 };
-use crate::support::redis::{Process, RedisServer, options};
+use crate::support::redis::{Process, RedisServer, key, options};
 
 pub(super) async fn length(server: &RedisServer, group: &Group) -> usize {
-    let key = format!("s{{{}}}:{}", group.id.partition(), group.id);
     let mut raw = server.raw().await;
-    cmd("XLEN").arg(key).query_async(&mut raw).await.unwrap()
+    let mut length = cmd("XLEN");
+    length.arg(key('s', group.id));
+    length.query_async(&mut raw).await.unwrap()
 }
 
 pub(super) async fn say_many(group: &Group, count: usize, words: &str) -> Position {
@@ -201,9 +202,9 @@ async fn of_an_idle_group_five_small_keys_stay() {
     ask.arg(format!("*{}*", group.id));
     let mut keys: Vec<String> = ask.query_async(&mut raw).await.unwrap();
     keys.sort();
-    let of = format!("{{{}}}:{}", group.id.partition(), group.id);
-    let names = [("d", ":0"), ("e", ""), ("h", ""), ("o", ""), ("s", "")];
-    assert_eq!(keys, names.map(|(kind, end)| format!("{kind}{of}{end}")));
+    let names = [('d', ":0"), ('e', ""), ('h', ""), ('o', ""), ('s', "")];
+    let names = names.map(|(kind, end)| key(kind, group.id) + end);
+    assert_eq!(keys, names);
     let mut bytes = 0;
     for key in &keys {
         let mut usage = cmd("MEMORY");

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use qunliu::lifecycle::Tasks;
+use qunliu::model::id::GroupId;
 use qunliu::store::redis::options::Options;
 use qunliu::store::redis::stores::RedisStores;
 use redis::aio::MultiplexedConnection;
@@ -317,6 +318,11 @@ where
     tokio::time::timeout(DEADLINE, calling)
         .await
         .expect("the server does not answer")
+}
+
+/// A key of a group, by the letter of its kind.
+pub(crate) fn key(kind: char, group: GroupId) -> String {
+    format!("{kind}{{{}}}:{group}", group.partition())
 }
 
 /// Options for a Redis whose user may not read its settings.
