@@ -68,6 +68,6 @@ pub trait Presence: Send + Sync {
     /// `Unavailable`: nobody, or not everybody, was told.
     async fn tell(&self, hints: &[Hint]) -> Result<()>;
 
-    /// All hints from now on. Holds the newest 1,024; a receiver that lags loses the oldest.
+    /// All hints from now on. Holds the newest 4,096; a receiver that lags loses the oldest.
     fn hints(&self) -> broadcast::Receiver<Hint>;
 }

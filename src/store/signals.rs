@@ -41,7 +41,7 @@ pub trait Signals: Send + Sync {
     /// `Unavailable`: nobody, or not everybody, was told.
     async fn publish(&self, signals: &[Signal]) -> Result<()>;
 
-    /// All signals from now on. Holds the newest 1,024; a receiver that lags loses the oldest
+    /// All signals from now on. Holds the newest 4,096; a receiver that lags loses the oldest
     /// and must treat that as [`Signal::Lost`].
     fn listen(&self) -> broadcast::Receiver<Signal>;
 }

@@ -7,7 +7,7 @@ use crate::store::Result;
 use crate::store::signals::{Signal, Signals};
 
 /// How many signals a receiver may lag behind before it loses the oldest.
-const SIGNALS_MAX: usize = 1024;
+const SIGNALS_MAX: usize = 4096;
 
 /// Nudges of this process to itself.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Names of keys and channels; what each holds is told in `functions.lua`.
+//! Names of keys and channels; what each holds is told in `functions/log.lua`.
 //!
 //! The hash tag `{a0}` is the group's partition, so that all keys of a group live together: that
 //! is a [`super::topology::home::Home`].
@@ -65,7 +65,7 @@ pub(super) fn announced(partition: Partition) -> String {
     format!("ann{{{partition}}}")
 }
 
-/// All keys of a group in the order of `functions.lua`.
+/// All keys of a group in the order of `functions/log.lua`.
 pub(super) fn all(group: GroupId) -> [String; 7] {
     let partition = group.partition();
     [
@@ -79,7 +79,7 @@ pub(super) fn all(group: GroupId) -> [String; 7] {
     ]
 }
 
-/// What an opening writes, in the order of `functions.lua`.
+/// What an opening writes, in the order of `functions/log.lua`.
 pub(super) fn opening(group: GroupId) -> Vec<String> {
     all(group).into_iter().chain([epochs(group)]).collect()
 }
@@ -113,10 +113,8 @@ fn group_of(key: &str, kind: &str) -> Option<GroupId> {
         .filter(|group: &GroupId| group.partition().to_string() == partition)
 }
 
-/// The channel of a partition.
-pub(super) fn stored_channel(partition: Partition) -> String {
-    format!("stored{{{partition}}}")
-}
+/// The channel of watermarks: one for all groups, so that a batch of a thousand is one message.
+pub(super) const STORED: &str = "stored{all}";
 
 /// The channel of a person.
 pub(super) fn user_channel(user: UserId) -> String {

@@ -1,6 +1,8 @@
-//! Nudges over Redis Pub/Sub: `stored{a0}` for each partition, `user:u_…` for each person. A
+//! Nudges over Redis Pub/Sub: `stored{all}` for watermarks, `user:u_…` for each person. A
 //! message is a JSON list of [`Signal`]s; what a newer version added is passed over.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -26,22 +28,19 @@ pub(super) struct RedisSignals {
 #[async_trait]
 impl Signals for RedisSignals {
     async fn publish(&self, signals: &[Signal]) -> Result<()> {
-        let mut messages: Vec<(Home, String, Vec<&Signal>)> = Vec::new();
+        let mut messages: HashMap<Cow<'static, str>, Vec<&Signal>> = HashMap::new();
         for signal in signals {
-            let Some((home, channel)) = channel(signal) else {
-                continue;
-            };
-            match messages.iter_mut().find(|(_, known, _)| *known == channel) {
-                Some((_, _, list)) => list.push(signal),
-                None => messages.push((home, channel, vec![signal])),
+            if let Some(channel) = channel(signal) {
+                messages.entry(channel).or_default().push(signal);
             }
         }
         let mut publishing = Vec::new();
-        for (home, channel, signals) in messages {
+        for (channel, signals) in messages {
             let text = serde_json::to_vec(&signals).map_err(|error| corrupt(error.to_string()))?;
             let mut publish = cmd("PUBLISH");
-            publish.arg(channel).arg(text);
-            publishing.push((home, publish));
+            publish.arg(channel.as_ref()).arg(text);
+            // The servers of a cluster tell each other, so any would do.
+            publishing.push((Home::Leases, publish));
         }
         self.links.all(Lane::Reads, &publishing).await?;
         Ok(())
@@ -52,16 +51,12 @@ impl Signals for RedisSignals {
     }
 }
 
-/// Where a signal is published; [`Signal::Lost`] never is. The servers of a cluster tell each
-/// other, so any would do.
-fn channel(signal: &Signal) -> Option<(Home, String)> {
+/// Where a signal is published; [`Signal::Lost`] never is.
+fn channel(signal: &Signal) -> Option<Cow<'static, str>> {
     match signal {
-        Signal::Stored(group, _) => {
-            let partition = group.partition();
-            Some((partition.into(), keys::stored_channel(partition)))
-        }
+        Signal::Stored(..) => Some(keys::STORED.into()),
         Signal::Read { user, .. } | Signal::Joined(user, _, _) => {
-            Some((Home::Leases, keys::user_channel(*user)))
+            Some(keys::user_channel(*user).into())
         }
         Signal::Lost => None,
     }

@@ -18,7 +18,7 @@ use super::topology::home::Home;
 use crate::store::Result;
 
 /// What is kept for a slow receiver (the promise of both traits).
-const KEPT: usize = 1_024;
+const KEPT: usize = 4_096;
 /// How often an idle connection is asked whether it still is one.
 const PING: Duration = Duration::from_secs(5);
 
