@@ -114,6 +114,14 @@ impl Error {
         Self::new(ErrorCode::NotFound, format!("no such {what}"))
     }
 
+    /// A reference to a position that no longer counts, and the last one that the caller may go on from.
+    pub fn dead(detail: impl Into<String>, valid_up_to: Position) -> Self {
+        Self {
+            valid_up_to: Some(valid_up_to),
+            ..Self::new(ErrorCode::Conflict, detail)
+        }
+    }
+
     /// It cannot be done now.
     pub fn busy(reason: Busy, detail: impl Into<String>, retry_after_ms: u64) -> Self {
         Self {

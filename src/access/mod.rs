@@ -22,7 +22,7 @@ use crate::model::position::Position;
 use crate::model::role::Role;
 use crate::protocol::code::ErrorCode;
 use crate::store::directory::Directory;
-use crate::store::log::{Head, Log};
+use crate::store::log::Log;
 
 /// Whoever sends a request, proven by a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,22 +153,21 @@ impl Access {
     /// `not_found` for a group that one may not know of, `forbidden` for a role that may not,
     /// `busy` when a store does not answer.
     pub async fn permit<A: Ask>(&self, caller: Caller, group: GroupId) -> Result<Permit<A>> {
-        let rights = self
-            .head(group)
-            .await?
-            .map_or(Position::START, |head| head.rights);
+        let head = self.log.head(group).await?;
+        let rights = head.map_or(Position::START, |head| head.rights);
         self.permit_under(caller, group, rights).await
     }
 
-    /// A permit to send from the cache alone where it has one: the append compares it with the
-    /// log and answers where rights changed.
+    /// A permit to send from the cache alone where that allows it: the append compares it with the
+    /// log and answers where rights changed. Nothing would compare a refusal.
     ///
     /// # Errors
     /// As [`Access::permit`].
     pub async fn permit_send(&self, caller: Caller, group: GroupId) -> Result<Permit<Send>> {
-        match self.cache.get(&(group, caller.user)) {
-            Some(standing) => grant(caller, group, standing),
-            None => self.permit(caller, group).await,
+        let known = self.cache.get(&(group, caller.user));
+        match known.map(|standing| grant(caller, group, standing)) {
+            Some(Ok(permit)) => Ok(permit),
+            Some(Err(_)) | None => self.permit(caller, group).await,
         }
     }
 
@@ -198,11 +197,6 @@ impl Access {
     /// Forgets what is known of a membership that this node just changed.
     pub fn forget(&self, group: GroupId, user: UserId) {
         self.cache.invalidate(&(group, user));
-    }
-
-    async fn head(&self, group: GroupId) -> Result<Option<Head>> {
-        let heads = self.log.heads(&[group], None).await?;
-        Ok(heads.into_iter().next().flatten().map(|(head, _)| head))
     }
 }
 

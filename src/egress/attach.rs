@@ -110,7 +110,7 @@ impl Attach {
         self.hub.notes.came(user.id);
         let cursor = |group: &GroupId| (*group, cursors.get(group).copied());
         let wanted: Vec<_> = known.keys().map(cursor).collect();
-        let mut arrival = self.resume(&known, &wanted, turn).await?;
+        let mut arrival = self.resume(&known, &wanted, true, turn).await?;
         let lost = cursors.keys().filter(|group| !known.contains_key(group));
         arrival.groups.extend(lost.map(|group| gone(*group)));
         Ok((user, arrival))
@@ -137,24 +137,22 @@ impl Attach {
             .partition(|(group, _)| known.contains_key(group));
         own.iter()
             .for_each(|(group, _)| socket.set_level(**group, level));
-        let cursor =
-            |cursor: &Option<Position>| (level == Level::Full).then_some(*cursor).flatten();
-        let wanted: Vec<_> = own
-            .iter()
-            .map(|(group, at)| (**group, cursor(at)))
-            .collect();
-        let mut arrival = self.resume(&known, &wanted, turn).await?;
+        let wanted: Vec<_> = own.iter().map(|(group, at)| (**group, **at)).collect();
+        let events = level == Level::Full;
+        let mut arrival = self.resume(&known, &wanted, events, turn).await?;
         arrival
             .groups
             .extend(foreign.iter().map(|(group, _)| gone(**group)));
         Ok(arrival)
     }
 
-    /// Verdicts and states for `wanted`, which the user listens to.
+    /// Verdicts and states for `wanted`, which the user listens to, and the missed `events` if they
+    /// are asked for.
     async fn resume(
         &self,
         known: &Known,
         wanted: &[(GroupId, Option<Position>)],
+        events: bool,
         turn: OwnedMutexGuard<()>,
     ) -> Result<Arrival> {
         let mut arrival = Arrival {
@@ -183,6 +181,7 @@ impl Attach {
                 cursor: *cursor,
                 visible_after: membership.visible_after(),
                 reached,
+                events,
             });
         }
         let mut order: Vec<usize> = (0..resumes.len()).collect();

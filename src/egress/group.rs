@@ -9,7 +9,7 @@ use super::socket::Socket;
 use crate::model::epoch::EpochTable;
 use crate::model::event::Entry;
 use crate::model::id::{GroupId, UserId};
-use crate::model::position::Position;
+use crate::model::position::{Epoch, Position};
 
 /// A user with at least one socket on this node.
 pub struct LocalUser {
@@ -114,6 +114,8 @@ pub struct LocalGroup {
     pub id: GroupId,
     /// How many members it had when that was last seen.
     members: AtomicU64,
+    /// The newest epoch that all who listen were told.
+    told: AtomicU64,
     state: Mutex<(Reached, Listeners)>,
 }
 
@@ -123,6 +125,7 @@ impl LocalGroup {
         Self {
             id,
             members: AtomicU64::new(u64::MAX),
+            told: AtomicU64::new(reached.table.epoch()),
             state: Mutex::new((reached, Listeners::default())),
         }
     }
@@ -140,6 +143,20 @@ impl LocalGroup {
     /// How far it was pushed.
     pub fn reached(&self) -> Reached {
         self.state().0.clone()
+    }
+
+    /// The newest epoch that all who listen were told.
+    pub fn told(&self) -> Epoch {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    /// All who listen were told the epochs that the group was advanced to. A log in which nothing was
+    /// said since the last of them began ends in it.
+    pub fn settle(&self) {
+        let mut state = self.state();
+        let reached = &mut state.0;
+        reached.pos = reached.table.end_at(reached.pos);
+        self.told.store(reached.table.epoch(), Ordering::Relaxed);
     }
 
     /// Changes how far it was pushed, and answers who is to be told. Whoever listens from then on

@@ -5,16 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
+use super::send_queue::Unsent;
 use super::socket::Socket;
 use super::tally::Tally;
-use crate::clock::Clock;
+use crate::clock::{Clock, every};
 use crate::model::time::Time;
 use crate::protocol::code::{ErrorCode, close};
-use crate::protocol::server::ServerFrame;
+use crate::protocol::server::{ErrorFrame, ServerFrame};
 use crate::protocol::websocket::encode::ping_frame;
 
 /// How often lagging and head-following sockets are looked at, and a slice gets its heartbeat.
@@ -25,6 +25,9 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
 /// How long an expired authorisation is borne, in milliseconds (protocol.md, "WebSocket").
 const EXPIRY_GRACE_MS: i64 = 60_000;
+
+/// Why a socket is closed after that.
+const EXPIRED: ErrorCode = ErrorCode::TokenExpired;
 
 /// Beats for all sockets of a hub.
 pub struct Heartbeat {
@@ -41,7 +44,7 @@ impl Heartbeat {
     }
 
     async fn beats(&self, stop: &CancellationToken) {
-        let (mut tick, mut last_s) = (ticks(), None);
+        let (mut tick, mut last_s) = (every(TICK), None);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             let now_s = self.hub.now_s();
             self.beat(
@@ -69,7 +72,7 @@ impl Heartbeat {
     }
 
     async fn tell_heads(&self, stop: &CancellationToken) {
-        let mut tick = ticks();
+        let mut tick = every(TICK);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             for socket in self.hub.sockets() {
                 if self.hub.sessions.is_fresh() {
@@ -93,9 +96,18 @@ impl Heartbeat {
             Some(_) | None => {}
         }
         if now.as_millis() > socket.authorised_until().saturating_add(EXPIRY_GRACE_MS)
-            && let Some(code) = ErrorCode::TokenExpired.close_code()
+            && let Some(code) = EXPIRED.close_code()
         {
-            socket.close(code, ErrorCode::TokenExpired.name());
+            socket.send(&ServerFrame::Error(ErrorFrame {
+                id: None,
+                group: None,
+                code: EXPIRED,
+                message: "the token ran out; renew it in time, by a frame `token`",
+                errors: &[],
+                retry_after_ms: None,
+                valid_up_to: None,
+            }));
+            socket.close_with(code, EXPIRED.name(), Unsent::Deliver);
         }
     }
 
@@ -104,12 +116,13 @@ impl Heartbeat {
         if moved.is_empty() {
             return;
         }
-        match self.hub.heads_for(socket.caller.user, &moved).await {
-            Ok(heads) => socket.send(&ServerFrame::Heads { heads: &heads }),
-            Err(error) => {
-                tracing::debug!(%error, "heads are told later");
-                socket.note_moved(&moved);
-            }
+        let heads = self.hub.heads_for(socket.caller.user, &moved).await;
+        let told = heads.map(|heads| socket.tell_heads(&heads));
+        if !told.unwrap_or_else(|error| {
+            tracing::debug!(%error, "heads are told later");
+            false
+        }) {
+            socket.note_moved(&moved);
         }
     }
 
@@ -129,10 +142,4 @@ impl Heartbeat {
         }
         socket.send_raw(&ping_frame(b""));
     }
-}
-
-fn ticks() -> Interval {
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -21,6 +22,10 @@ use crate::store::Result;
 use crate::store::counts::{Count, Counts};
 use crate::store::history::History;
 use crate::telemetry::Metrics;
+
+/// How often, and how long each time, something of an epoch waits until its listeners were told.
+const TOLD_LOOKS: usize = 100;
+const TOLD_PAUSE: Duration = Duration::from_millis(10);
 
 /// The listeners of this node.
 pub struct Hub {
@@ -114,8 +119,27 @@ impl Hub {
 
     /// The epoch of a group that a socket was told, if it can be relied on.
     pub fn told(&self, socket: &Socket, group: GroupId) -> Option<Epoch> {
-        let epoch = self.group(group)?.reached().table.epoch();
+        let epoch = self.group(group)?.told();
         (!socket.lags_in(group)).then_some(epoch)
+    }
+
+    /// Whether things of an epoch may be sent to a socket now: it was told of the epoch, if what
+    /// happens in the group is pushed to it.
+    pub fn may_send(&self, socket: &Socket, group: GroupId, epoch: Epoch) -> bool {
+        let local = self.group(group);
+        local.is_none_or(|local| local.told() >= epoch) && socket.catch_up_epochs(group)
+    }
+
+    /// As [`Hub::may_send`] within a time in which a tail and a log that is opened again are through;
+    /// answers whether it came to that.
+    pub async fn until_told(&self, socket: &Socket, group: GroupId, epoch: Epoch) -> bool {
+        for _ in 0..TOLD_LOOKS {
+            if self.may_send(socket, group, epoch) {
+                return true;
+            }
+            tokio::time::sleep(TOLD_PAUSE).await;
+        }
+        false
     }
 
     /// Whether members of a group of this size are told things in passing.

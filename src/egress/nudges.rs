@@ -15,7 +15,6 @@ use super::hub::Hub;
 use crate::error::Result;
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
-use crate::protocol::server::ServerFrame;
 use crate::store::directory::Directory;
 use crate::store::signals::Signal;
 
@@ -101,9 +100,7 @@ impl Nudges {
             return;
         };
         user.for_each_socket(|socket| {
-            if socket.is_welcomed() && !socket.holds_back() {
-                socket.send(&ServerFrame::Heads { heads });
-            }
+            socket.tell_heads(heads);
         });
     }
 

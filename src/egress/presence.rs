@@ -10,12 +10,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::group::lock;
 use super::hints::Hints;
 use super::hub::Hub;
+use crate::clock::every;
 use crate::error::Result;
 use crate::model::hint::HintKind;
 use crate::model::id::{GroupId, UserId};
@@ -109,8 +110,7 @@ impl Keeper {
     /// Runs until `stop`. Who is here then counts until the store misses this process, so that
     /// clients have the time to come to another.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut round = interval(ROUND);
-        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut round = every(ROUND);
         while stop.run_until_cancelled(round.tick()).await.is_some() {
             self.take_notes();
             let Some(done) = stop.run_until_cancelled(self.carry_out()).await else {

@@ -12,7 +12,9 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use super::hub::Hub;
 use super::socket::{Socket, SocketId};
+use crate::clock::every;
 use crate::model::id::GroupId;
 use crate::model::position::Position;
 use crate::protocol::server::ServerFrame;
@@ -28,6 +30,7 @@ const SWEEP_GROUPS: usize = 500;
 
 /// The senders that wait.
 pub struct Receipts {
+    hub: Arc<Hub>,
     log: Arc<dyn Log>,
     metrics: Metrics,
     groups: Mutex<HashMap<GroupId, Waiting>>,
@@ -40,8 +43,17 @@ struct Waiting {
     stored: Position,
     /// Sends under way, whose position is not known yet.
     under_way: usize,
-    /// The highest position accepted for each socket.
-    sockets: HashMap<SocketId, (Arc<Socket>, Position)>,
+    /// Those that wait, by socket.
+    sockets: HashMap<SocketId, Owed>,
+}
+
+/// What a socket waits for.
+struct Owed {
+    socket: Arc<Socket>,
+    /// The highest position accepted for it.
+    accepted: Position,
+    /// The highest watermark that it was told since it began to wait.
+    told: Position,
 }
 
 /// A send under way: the watermark is listened to from before its append, so that a quick one is
@@ -53,8 +65,9 @@ pub struct UnderWay<'a> {
 
 impl Receipts {
     /// Nobody waits yet.
-    pub fn new(log: Arc<dyn Log>, metrics: Metrics) -> Self {
+    pub fn new(hub: Arc<Hub>, log: Arc<dyn Log>, metrics: Metrics) -> Self {
         Self {
+            hub,
             log,
             metrics,
             groups: Mutex::default(),
@@ -70,20 +83,22 @@ impl Receipts {
         }
     }
 
-    /// The watermark of a group passed this position.
+    /// The watermark of a group passed this position. A socket that was not told its epoch yet is told
+    /// by the next one, or by the sweep.
     pub fn stored(&self, group: GroupId, pos: Position) {
         let mut groups = self.groups();
         let Some(waiting) = groups.get_mut(&group) else {
             return;
         };
-        if pos <= waiting.stored {
-            return;
-        }
-        waiting.stored = pos;
-        for (socket, _) in waiting.sockets.values() {
-            socket.send(&ServerFrame::Stored { group, pos });
-        }
-        waiting.sockets.retain(|_, (_, accepted)| *accepted > pos);
+        waiting.stored = waiting.stored.max(pos);
+        let pos = waiting.stored;
+        waiting.sockets.retain(|_, owed| {
+            if pos > owed.told && self.hub.may_send(&owed.socket, group, pos.epoch) {
+                owed.socket.send(&ServerFrame::Stored { group, pos });
+                owed.told = pos;
+            }
+            owed.accepted > owed.told
+        });
         drop_idle(&mut groups, group);
     }
 
@@ -108,8 +123,7 @@ impl Receipts {
 
     /// Reads the watermarks of waiting groups again, until `stop`.
     pub async fn sweep(self: Arc<Self>, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(SWEEP);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = every(SWEEP);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             let waiting: Vec<GroupId> = self.groups().keys().copied().collect();
             let count = i64::try_from(waiting.len()).unwrap_or(i64::MAX);
@@ -144,19 +158,23 @@ impl UnderWay<'_> {
         let group = self.group;
         let mut groups = self.receipts.groups();
         let waiting = groups.entry(group).or_default();
+        let owed = waiting.sockets.entry(socket.id).or_insert_with(|| Owed {
+            socket: Arc::clone(socket),
+            accepted: receipt.pos,
+            told: Position::START,
+        });
+        owed.accepted = owed.accepted.max(receipt.pos);
         let stored = waiting.stored.max(receipt.stored);
+        drop(groups);
         if stored >= receipt.pos {
-            drop(groups);
-            return socket.send(&ServerFrame::Stored { group, pos: stored });
+            self.receipts.stored(group, stored);
         }
-        let owed = waiting.sockets.entry(socket.id);
-        let owed = owed.or_insert_with(|| (Arc::clone(socket), receipt.pos));
-        owed.1 = owed.1.max(receipt.pos);
     }
 
-    /// As [`UnderWay::accepted`] for a caller without a socket: waits until the position is
-    /// stored, or until `patience` ran out; answers which.
-    pub async fn until_stored(self, receipt: &Receipt, patience: Duration) -> bool {
+    /// As [`UnderWay::accepted`] for a caller without a socket: waits until the watermark is at the
+    /// position or above it, or until `patience` ran out; answers where it is then. One of a later
+    /// epoch says nothing of positions that the epoch cut off.
+    pub async fn until_stored(self, receipt: &Receipt, patience: Duration) -> Option<Position> {
         let deadline = tokio::time::Instant::now() + patience;
         let mut pause = Duration::from_millis(2);
         loop {
@@ -165,11 +183,12 @@ impl UnderWay<'_> {
                 .groups()
                 .get(&self.group)
                 .map(|waiting| waiting.stored);
-            if stored.unwrap_or_default().max(receipt.stored) >= receipt.pos {
-                return true;
+            let stored = stored.unwrap_or_default().max(receipt.stored);
+            if stored >= receipt.pos {
+                return Some(stored);
             }
             if tokio::time::Instant::now() >= deadline {
-                return false;
+                return None;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(50));

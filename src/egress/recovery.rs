@@ -23,6 +23,8 @@ pub struct Resume {
     pub visible_after: Position,
     /// Where pushing begins.
     pub reached: Reached,
+    /// Whether the missed events are wanted.
+    pub events: bool,
 }
 
 /// What becomes of a cursor.
@@ -79,13 +81,15 @@ impl Recovery {
 
     async fn one(&self, resume: &Resume, budget: &mut Budget) -> Result<Resumed> {
         let table = &resume.reached.table;
-        let Some(cursor) = resume.cursor else {
-            return Ok(verdict(resume, Vec::new(), Some(Missed::default())));
-        };
+        // Who holds nothing is told the epoch of the head by the head.
+        let known = resume.cursor.unwrap_or(resume.reached.pos);
         // Before the first event nothing is held that an epoch could have cut off.
-        let rows: Vec<_> = match cursor {
+        let rows: Vec<_> = match known {
             Position::START => Vec::new(),
-            _ => table.above(cursor.epoch.max(1)).map(told).collect(),
+            _ => table.above(known.epoch.max(1)).map(told).collect(),
+        };
+        let Some(cursor) = resume.cursor.filter(|_| resume.events) else {
+            return Ok(verdict(resume, rows, Some(Missed::default())));
         };
         let mut held = table.clamp(cursor);
         if resume.visible_after.seq > held.seq {

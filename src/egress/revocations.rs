@@ -5,11 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::hub::Hub;
 use crate::access::sessions::Sessions;
+use crate::clock::every;
 use crate::error::{Busy, Error, Result};
 use crate::store::accounts::Accounts;
 
@@ -33,8 +34,7 @@ pub struct Revocations {
 impl Revocations {
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let mut tick = interval(PERIOD);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = every(PERIOD);
         let mut was_fresh = true;
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             if let Err(error) = self.look().await {

@@ -16,6 +16,7 @@ use crate::access::Caller;
 use crate::model::id::GroupId;
 use crate::model::position::{Epoch, Position, Seq};
 use crate::protocol::client::Level;
+use crate::protocol::code::close::SLOW_READER;
 use crate::protocol::server::ServerFrame;
 use crate::protocol::websocket::close::{CloseCode, CloseReason};
 use crate::protocol::websocket::encode::{close_frame, text_frame};
@@ -132,7 +133,7 @@ impl Socket {
     pub fn send_raw(&self, frame: &Bytes) {
         match self.queue.push(frame) {
             Pushed::Sent | Pushed::Queued => self.metrics.frames_sent.inc(),
-            Pushed::Full => self.close(crate::protocol::code::close::SLOW_READER, "slow reader"),
+            Pushed::Full => self.close(SLOW_READER, "slow reader"),
             Pushed::Closed => {}
         }
     }
@@ -212,9 +213,39 @@ impl Socket {
         }
     }
 
-    /// Whether pushes are held back now.
-    pub fn holds_back(&self) -> bool {
-        self.flow().held.is_some()
+    /// Tells the epochs of a group that were not told yet for want of room; answers whether none is
+    /// owed any more. Those that are held back have their place behind events.
+    pub fn catch_up_epochs(&self, group: GroupId) -> bool {
+        self.catch_up_epochs_at(&mut self.flow(), group)
+    }
+
+    fn catch_up_epochs_at(&self, flow: &mut Flow, group: GroupId) -> bool {
+        let is_held = flow
+            .held
+            .as_ref()
+            .is_some_and(|held| held.has_epochs(group));
+        let Some(lag) = flow.lagging.get_mut(&group) else {
+            return !is_held;
+        };
+        if !lag.rows.is_empty() && self.queue.push(&epoch_frame(group, &lag.rows)) != Pushed::Full {
+            lag.rows.clear();
+        }
+        !is_held && lag.rows.is_empty()
+    }
+
+    /// Tells what groups are at for the user; answers whether it was told. Before the welcome, and
+    /// while a group is added, nothing is.
+    pub fn tell_heads(&self, heads: &[(GroupId, Position, u64, u64)]) -> bool {
+        let mut flow = self.flow();
+        if !self.is_welcomed() || flow.held.is_some() {
+            return false;
+        }
+        let mut groups = heads.iter().map(|(group, ..)| *group);
+        match groups.all(|group| self.catch_up_epochs_at(&mut flow, group)) {
+            true => self.send(&ServerFrame::Heads { heads }),
+            false => self.close(SLOW_READER, "slow reader"),
+        }
+        true
     }
 
     /// Holds pushes back again, while a group is added.
@@ -367,6 +398,13 @@ impl Socket {
 
     fn flow(&self) -> MutexGuard<'_, Flow> {
         self.flow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn has_epochs(&self, group: GroupId) -> bool {
+        let of_group = |item: &HeldItem| matches!(item, HeldItem::Epochs(of, _) if *of == group);
+        self.items.iter().any(of_group)
     }
 }
 

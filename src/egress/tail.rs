@@ -105,25 +105,31 @@ impl Pusher {
     async fn push_all(&self, tail: &mut dyn Tail, tailed: Vec<Tailed>) {
         let mut round = Round::new(tailed.len() > 1);
         for piece in tailed {
-            let group = piece.group;
-            if let Err(error) = self.push_group(piece, &mut round).await {
-                tracing::warn!(%group, %error, "a piece of a log is read again");
-                if let Some(local) = self.hub.group(group) {
-                    tail.watch(group, local.reached().pos);
+            let Some(local) = self.hub.group(piece.group) else {
+                continue;
+            };
+            let (group, head) = (piece.group, piece.head_above);
+            let pushed = self.push_group(&local, piece, &mut round).await;
+            let reached = local.reached().pos;
+            match pushed {
+                // The cursor of the tail stands where the last entry was, below a head that has none.
+                Ok(()) if head.is_some_and(|head| head.pos <= reached) => {
+                    tail.watch(group, reached);
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::warn!(%group, %error, "a piece of a log is read again");
+                    tail.watch(group, reached);
                 }
             }
         }
     }
 
     /// Pushes what a log brought, after what may be missing before it.
-    async fn push_group(&self, piece: Tailed, round: &mut Round) -> Result<()> {
-        let Some(local) = self.hub.group(piece.group) else {
-            return Ok(());
-        };
+    async fn push_group(&self, local: &LocalGroup, piece: Tailed, round: &mut Round) -> Result<()> {
         let newest = piece.entries.iter().map(|entry| entry.pos.epoch).max();
         let newest = newest.max(piece.head_above.map(|head| head.pos.epoch));
-        self.learn_epochs(&local, newest.unwrap_or(0), round)
-            .await?;
+        self.learn_epochs(local, newest.unwrap_or(0), round).await?;
         let reached = local.reached();
         let is_fresh =
             |entry: &Entry| entry.pos.seq > reached.pos.seq && reached.table.is_valid(entry.pos);
@@ -137,9 +143,9 @@ impl Pusher {
             _ => None,
         };
         match upto {
-            Some(upto) => self.fill(&local, upto, round).await,
+            Some(upto) => self.fill(local, upto, round).await,
             None => {
-                self.push_entries(&local, &fresh, round);
+                self.push_entries(local, &fresh, round);
                 Ok(())
             }
         }
@@ -167,6 +173,7 @@ impl Pusher {
         for user in listeners.iter() {
             user.for_each_socket(|socket| socket.tell_epochs(local.id, &rows));
         }
+        local.settle();
         Ok(())
     }
 
@@ -182,6 +189,7 @@ impl Pusher {
                 .after(local.id, &mut table, reached.pos, Some(upto), FILL);
             let step = step.await?;
             if step.is_empty() {
+                local.settle();
                 return Ok(());
             }
             self.learn_epochs(local, table.epoch(), round).await?;

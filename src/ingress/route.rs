@@ -39,6 +39,15 @@ use crate::traces::{Span, TRACEPARENT};
 /// The header of an answer under whose value the request is found in logs and traces.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// How every route that takes a token may fail.
+const SIGNED: &[ErrorCode] = &[
+    ErrorCode::Unauthenticated,
+    ErrorCode::TokenExpired,
+    ErrorCode::RateLimited,
+    ErrorCode::Busy,
+    ErrorCode::Internal,
+];
+
 /// What a route answers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
@@ -62,38 +71,38 @@ pub struct Route {
 #[must_use]
 pub struct Undescribed {
     signature: Signature,
+    /// How every route of its kind may fail.
+    failures: &'static [ErrorCode],
     filter: BoxedFilter<(Response,)>,
 }
 
 impl Undescribed {
-    const fn of(
+    fn of(
         method: Method,
         path: &'static str,
-        is_open: bool,
+        failures: &'static [ErrorCode],
         filter: BoxedFilter<(Response,)>,
     ) -> Self {
         let signature = Signature {
             method,
             path,
-            is_open,
+            is_open: !failures.contains(&ErrorCode::Unauthenticated),
         };
-        Self { signature, filter }
+        Self {
+            signature,
+            failures,
+            filter,
+        }
     }
 
     /// Says what it does: a name for programs, and a sentence for people.
     pub fn does(self, name: &'static str, summary: &'static str) -> Route {
-        let (is_open, path) = (self.signature.is_open, self.signature.path);
-        let mut route = self.with(Operation::new(name, summary));
-        if !is_open {
-            let unknown = [ErrorCode::Unauthenticated, ErrorCode::TokenExpired];
-            route = route
-                .fails(&unknown)
-                .fails(&[ErrorCode::Busy, ErrorCode::Internal]);
+        let (path, failures) = (self.signature.path, self.failures);
+        let route = self.with(Operation::new(name, summary)).fails(failures);
+        match path.contains('{') {
+            true => route.fails(&[ErrorCode::NotFound]),
+            false => route,
         }
-        if path.contains('{') {
-            route = route.fails(&[ErrorCode::NotFound]);
-        }
-        route
     }
 
     /// A file of a page, which belongs to no API.
@@ -102,7 +111,9 @@ impl Undescribed {
     }
 
     fn with(self, operation: Operation) -> Route {
-        let Self { signature, filter } = self;
+        let Self {
+            signature, filter, ..
+        } = self;
         Route {
             signature,
             operation,
@@ -124,7 +135,7 @@ impl Route {
         F: Future<Output = Result<Response>> + Send + 'static,
     {
         let filter = filter(app, &method, path, Some(Limits::request), handler);
-        Undescribed::of(method, path, true, filter)
+        Undescribed::of(method, path, &[ErrorCode::RateLimited], filter)
     }
 
     /// An open route that is answered however often it is called.
@@ -134,7 +145,7 @@ impl Route {
         F: Future<Output = Result<Response>> + Send + 'static,
     {
         let filter = filter(app, &method, path, None, handler);
-        Undescribed::of(method, path, true, filter)
+        Undescribed::of(method, path, &[], filter)
     }
 
     /// A route for callers with a token.
@@ -166,7 +177,7 @@ impl Route {
             }
         };
         let filter = filter(app, &method, path, Some(Limits::request), signed);
-        Undescribed::of(method, path, false, filter)
+        Undescribed::of(method, path, SIGNED, filter)
     }
 }
 

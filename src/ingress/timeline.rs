@@ -104,27 +104,28 @@ fn cut(entries: &mut Vec<Entry>, limit: usize) -> bool {
     more
 }
 
-/// A reference to an event must name one that counts (protocol.md, "Identifiers and positions").
+/// A bound must be a position that counts, or the head of a log that was opened again and in which
+/// nothing was said since (protocol.md, "Identifiers and positions").
 fn check(pos: Position, table: &EpochTable, head: Position) -> Result<()> {
-    if pos.seq == 0 || table.is_valid(pos) && pos.seq <= head.seq {
+    let counts = pos.seq == 0 || table.is_valid(pos) || table.is_valid_top(pos);
+    if counts && pos.seq <= head.seq {
         return Ok(());
     }
-    let valid = table.clamp(pos);
-    if valid != pos {
-        let error = Error::new(ErrorCode::Conflict, "this position was lost with its epoch");
-        return Err(Error {
-            valid_up_to: Some(valid),
-            ..error
-        });
+    if counts || pos.epoch > table.epoch() {
+        let detail = format!("there is no event at {pos}; the head is {head}");
+        return Err(Error::new(ErrorCode::BadRequest, detail));
     }
-    let detail = format!("there is no event at {pos}; the head is {head}");
-    Err(Error::new(ErrorCode::BadRequest, detail))
+    Err(Error::dead(
+        "this position was lost with its epoch",
+        table.valid_up_to(pos),
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::client_id::ClientId;
+    use crate::model::epoch::Row;
     use crate::model::event::{Content, Draft, Fixed};
     use crate::model::id::{GroupId, UserId};
     use crate::model::time::Time;
@@ -147,6 +148,26 @@ mod tests {
         (1..=count)
             .map(|seq| draft.clone().into_entry(Position::new(1, seq), 0, 0))
             .collect()
+    }
+
+    #[test]
+    fn a_bound_must_count_and_who_holds_a_dead_one_is_told_where_to_go_on() {
+        let rows = [(1, 1, 0), (3, 11, 9), (4, 8, 6)];
+        let table = rows.into_iter().map(Row::from).collect();
+        let head = Position::new(4, 9);
+        let judge = |epoch, seq| check(Position::new(epoch, seq), &table, head);
+        for (epoch, seq) in [(0, 0), (1, 7), (4, 8), (4, 9), (4, 7)] {
+            judge(epoch, seq).unwrap();
+        }
+        for (epoch, seq, valid) in [(1, 8, 7), (3, 12, 7), (2, 5, 5), (3, 99, 7)] {
+            let dead = judge(epoch, seq).unwrap_err();
+            assert_eq!(dead.code, ErrorCode::Conflict);
+            assert_eq!(dead.valid_up_to, Some(Position::new(1, valid)));
+        }
+        for (epoch, seq) in [(4, 10), (5, 1)] {
+            let unknown = judge(epoch, seq).unwrap_err();
+            assert_eq!(unknown.code, ErrorCode::BadRequest, "{unknown:?}");
+        }
     }
 
     #[test]

@@ -143,6 +143,22 @@ impl EpochTable {
         }
     }
 
+    /// Where a log ends that holds everything valid up to `last`: there, or at the empty top of a newest
+    /// epoch that began right behind it, which is where the opening of a log puts its head.
+    pub fn end_at(&self, last: Position) -> Position {
+        match self.last() {
+            Some(row) if row.epoch > last.epoch && row.start == last.seq + 1 && last.seq > 0 => {
+                Position::new(row.epoch, last.seq)
+            }
+            Some(_) | None => last,
+        }
+    }
+
+    /// The last valid position that somebody may go on from who knows of a `dead` one.
+    pub fn valid_up_to(&self, dead: Position) -> Position {
+        self.at(self.clamp(dead).seq).unwrap_or_default()
+    }
+
     /// The position at `seq` that is valid, if one is: of the newest epoch that began there or below.
     pub fn at(&self, seq: Seq) -> Option<Position> {
         let began = self.rows().filter(|row| row.start <= seq);
@@ -221,6 +237,31 @@ mod tests {
         assert!(table.is_valid_top(Position::new(4, 9)));
         assert!(!table.is_valid_top(Position::new(3, 10)));
         assert!(!table.is_valid_top(Position::START));
+    }
+
+    #[test]
+    fn a_log_ends_in_an_epoch_that_began_right_behind_its_last_event() {
+        let table = table();
+        assert_eq!(table.end_at(Position::new(1, 7)), Position::new(4, 7));
+        for last in [Position::new(1, 6), Position::new(4, 8), Position::START] {
+            assert_eq!(table.end_at(last), last);
+        }
+    }
+
+    #[test]
+    fn who_knows_of_a_dead_position_may_go_on_from_a_valid_one() {
+        let table = table();
+        for (dead, valid) in [
+            ((1, 20), (1, 7)),
+            ((3, 12), (1, 7)),
+            ((2, 5), (1, 5)),
+            ((4, 3), (1, 3)),
+        ] {
+            let at = |(epoch, seq)| Position::new(epoch, seq);
+            let (dead, valid) = (at(dead), at(valid));
+            assert!(!table.is_valid(dead) && table.is_valid(valid));
+            assert_eq!(table.valid_up_to(dead), valid);
+        }
     }
 
     #[test]

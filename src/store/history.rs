@@ -227,6 +227,23 @@ impl History {
         Ok(found.filter(|entry| entry.pos == pos && table.is_valid(pos)))
     }
 
+    /// Whether what was accepted at `pos` is stored when the watermark is at `stored`: a later epoch kept
+    /// it or cut it off (protocol.md, "Receipts").
+    ///
+    /// # Errors
+    /// A store does not answer.
+    pub async fn is_settled(
+        &self,
+        group: GroupId,
+        pos: Position,
+        stored: Position,
+    ) -> Result<bool> {
+        match stored.epoch == pos.epoch {
+            true => Ok(stored >= pos),
+            false => Ok(stored >= pos && self.table(group).await?.is_valid(pos)),
+        }
+    }
+
     /// The own total of everyone whose counted events are stored at valid positions up to the seq
     /// `upto`, counted by the store itself.
     ///

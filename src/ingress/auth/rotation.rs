@@ -7,12 +7,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::secret::{Secret, Secrets};
 use super::tags::Tags;
 use super::token::Tokens;
+use crate::clock::every;
 
 /// How often the file is looked at.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -56,8 +56,7 @@ impl Rotation {
 
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut tick = interval(PERIOD);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = every(PERIOD);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             self.look();
         }

@@ -55,6 +55,13 @@ fn answer(status: u16, codes: &[ErrorCode]) -> Value {
     })
 }
 
+fn retry_after() -> Value {
+    json!({
+        "description": "Seconds until a retry may help.",
+        "schema": {"type": "integer", "minimum": 1}, "required": true,
+    })
+}
+
 /// The headers that go with some failures.
 fn headers(status: u16) -> Value {
     let text = json!({"type": "string"});
@@ -62,10 +69,12 @@ fn headers(status: u16) -> Value {
         401 => json!({"WWW-Authenticate": {
             "description": "How to authenticate (RFC 9110 11.6.1).", "schema": text, "required": true,
         }}),
-        429 | 503 => json!({"Retry-After": {
-            "description": "Seconds until a retry may help.",
-            "schema": {"type": "integer", "minimum": 1}, "required": true,
-        }}),
+        429 => json!({
+            "Retry-After": retry_after(),
+            "RateLimit": {"description": "What is left of the limit that refused, and when it is back.", "schema": text},
+            "RateLimit-Policy": {"description": "The limit that refused, if it is one of rate.", "schema": text},
+        }),
+        503 => json!({"Retry-After": retry_after()}),
         _ => json!({}),
     }
 }

@@ -8,8 +8,8 @@
 //!     .fails(&[ErrorCode::Forbidden])
 //! ```
 //!
-//! What follows from the kind of a route is not said again: a signed one may answer
-//! `unauthenticated`, one with a body `bad_request`, one with a variable in its path `not_found`,
+//! What follows from the kind of a route is not said again: one that spends of a limit may answer
+//! `rate_limited`, a signed one `unauthenticated`, one with a body `bad_request`, one with a variable in its path `not_found`,
 //! and whatever asks a store `busy`.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};

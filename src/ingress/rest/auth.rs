@@ -35,20 +35,12 @@ pub fn routes(app: &App) -> Vec<Route> {
             .does("register", "Opens an account, and logs in.")
             .takes::<Register>()
             .answers::<Granted>(StatusCode::CREATED, "The account and its first tokens.")
-            .fails(&[
-                ErrorCode::Forbidden,
-                ErrorCode::Conflict,
-                ErrorCode::RateLimited,
-            ]),
+            .fails(&[ErrorCode::Forbidden, ErrorCode::Conflict]),
         Route::open(app, Method::POST, "/v1/auth/login", login)
             .does("login", "Begins a session by name and password.")
             .takes::<Login>()
             .answers::<Granted>(StatusCode::OK, "The account and its tokens.")
-            .fails(&[
-                ErrorCode::Unauthenticated,
-                ErrorCode::Forbidden,
-                ErrorCode::RateLimited,
-            ]),
+            .fails(&[ErrorCode::Unauthenticated, ErrorCode::Forbidden]),
         Route::open(app, Method::POST, "/v1/auth/refresh", refresh)
             .does("refresh", "Renews the tokens of a session.")
             .takes::<Refresh>()
@@ -187,10 +179,13 @@ fn changed() -> Error {
 }
 
 /// Whose name and password these are. A wrong name looks and lasts as a wrong password does: a
-/// hash is checked either way, and a text that can be no name is asked for like any other. Only
-/// who knows the password learns that the account is disabled.
+/// hash is checked either way. A text that can be no name is nobody's. Only who knows the password
+/// learns that the account is disabled.
 async fn authenticate(app: &App, name: &str, password: String) -> Result<Credentials> {
-    let known = app.accounts.credentials(name).await?;
+    let known = match AccountName::parse(name) {
+        Ok(_) => app.accounts.credentials(name).await?,
+        Err(_) => None,
+    };
     let hash = known.as_ref().map(|known| known.password_hash.clone());
     let is_right = app.auth.passwords.verify(password, hash).await?;
     let result = if is_right { "right" } else { "wrong" };

@@ -39,11 +39,7 @@ pub fn routes(app: &App) -> Vec<Route> {
             )
             .takes::<ChangePassword>()
             .answers_nothing(StatusCode::NO_CONTENT, "It is changed.")
-            .fails(&[
-                ErrorCode::Forbidden,
-                ErrorCode::NotFound,
-                ErrorCode::RateLimited,
-            ]),
+            .fails(&[ErrorCode::Forbidden, ErrorCode::NotFound]),
         Route::signed(app, Method::GET, "/v1/me/sessions", sessions)
             .does(
                 "list_sessions",

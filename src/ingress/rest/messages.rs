@@ -8,7 +8,7 @@ use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
 use crate::access::{Caller, Read};
-use crate::error::{Error, Result};
+use crate::error::{Busy, Error, Result};
 use crate::ingress::app::App;
 use crate::ingress::call::Call;
 use crate::ingress::openapi::parameter::Parameter;
@@ -215,6 +215,16 @@ async fn send(app: App, call: Call, caller: Caller) -> Result<Response> {
     let under_way = app.receipts.under_way(group);
     let sent = app.messages.send(permit, &message, attempt, trace).await?;
     let stored = under_way.until_stored(&sent.receipt, STORED_PATIENCE).await;
+    if let Some(stored) = stored
+        && !app
+            .history
+            .is_settled(group, sent.receipt.pos, stored)
+            .await?
+    {
+        let detail = "the log lost the message before it was stored; send it again";
+        return Err(Error::busy(Busy::Log, detail, 200));
+    }
+    let stored = stored.is_some();
     let status = match (sent.is_new, stored) {
         (false, _) => StatusCode::OK,
         (true, true) => StatusCode::CREATED,

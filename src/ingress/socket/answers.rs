@@ -13,8 +13,7 @@ use crate::protocol::code::ErrorCode;
 use crate::protocol::server::{ErrorFrame, ServerFrame, WrongField};
 use crate::protocol::websocket::encode::text_frame;
 
-/// Tells a client why a frame failed. A fault of ours is logged, once, under an id that the
-/// message carries.
+/// Tells a client why a frame failed.
 pub(super) fn refuse(
     app: &App,
     socket: &Socket,
@@ -23,12 +22,24 @@ pub(super) fn refuse(
     error: &Error,
     trace: TraceId,
 ) {
+    socket.send_raw(&refusal(app, id, group, error, trace));
+}
+
+/// Counts a failure, and makes the frame for it. A fault of ours is logged, once, under an id that
+/// the message carries.
+pub(super) fn refusal(
+    app: &App,
+    id: Option<u64>,
+    group: Option<GroupId>,
+    error: &Error,
+    trace: TraceId,
+) -> Bytes {
     refusals::count(&app.metrics, error);
     let reference = (error.code == ErrorCode::Internal).then(|| {
         tracing::error!(id = %trace, cause = %causes(error), "a frame failed: {}", error.detail);
         trace.to_string()
     });
-    socket.send_raw(&error_frame(id, group, error, reference.as_deref()));
+    error_frame(id, group, error, reference.as_deref())
 }
 
 /// The frame for a failure; `reference` is where the log says more.

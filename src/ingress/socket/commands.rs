@@ -10,7 +10,7 @@ use super::answers;
 use crate::access::{Permit, Read as ReadAccess, Send as SendAccess};
 use crate::egress::attach::pieces;
 use crate::egress::socket::Socket;
-use crate::error::{Error, Result};
+use crate::error::{Busy, Error, Result};
 use crate::ingress::app::App;
 use crate::ingress::limit::Asker;
 use crate::ingress::timeline::{self, Bounds};
@@ -184,6 +184,8 @@ impl Commands {
         let sent = sent.await?;
         let receipt = &sent.receipt;
         let (pos, message, at) = (receipt.pos, receipt.message, receipt.at);
+        // The client ignores what it is told too early, and is told `stored` later.
+        self.until_told(group, pos.epoch).await;
         self.socket.send(&ServerFrame::Accepted {
             id,
             group,
@@ -225,9 +227,19 @@ impl Commands {
             (None, before) => Bounds::Before(before),
         };
         let found = timeline::read(&self.app, &permit, bounds, limit).await?;
+        let newest = found.entries.iter().map(|entry| entry.pos.epoch).max();
+        if !self.until_told(group, newest.unwrap_or_default()).await {
+            let detail = "the group's log was opened again and is not followed yet; try again";
+            return Err(Error::busy(Busy::Log, detail, 1000));
+        }
         self.socket
             .send_text(&page(id, group, &found.entries, found.more));
         Ok(())
+    }
+
+    /// Waits until this socket was told an epoch of a group: nothing of it may come before.
+    async fn until_told(&self, group: GroupId, epoch: Epoch) -> bool {
+        self.app.hub.until_told(&self.socket, group, epoch).await
     }
 
     async fn follow(&self, follow: Follow) -> Result<()> {

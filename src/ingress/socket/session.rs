@@ -37,7 +37,7 @@ use crate::protocol::client::{ClientFrame, FRAME_BYTES_MAX, Hello};
 use crate::protocol::code::{ErrorCode, close};
 use crate::protocol::json::NESTING_MAX;
 use crate::protocol::server::{Limits, ServerFrame, Welcome};
-use crate::protocol::websocket::close::CloseReason;
+use crate::protocol::websocket::close::{CloseCode, CloseReason};
 use crate::protocol::websocket::encode::close_frame;
 
 /// How long a client may take to say `hello`.
@@ -119,7 +119,7 @@ async fn converse<R: Input>(
     let greeting = timeout(HELLO_PATIENCE, Box::pin(greet(app, wire, guest.address)));
     let draining = app.tasks.draining().clone();
     let Some(greeted) = draining.run_until_cancelled(greeting).await else {
-        close_unused(queue);
+        close(app, queue, close::RESTART, "drain");
         return Ok(());
     };
     let (hello, caller, until) = match greeted {
@@ -226,7 +226,7 @@ async fn talk<R: Input>(
     if let Err(error) = Box::pin(welcome(app, socket, hello)).await {
         let trace = app.traces.entry("frame hello", None).trace();
         answers::refuse(app, socket, None, None, &error, trace.id);
-        socket.close_with(close::RESTART, "try again", Unsent::Deliver);
+        socket.close_with(close_code(&error), error.code.name(), Unsent::Deliver);
         return Ok(());
     }
     let commands = Commands::new(app.clone(), Arc::clone(socket), asker);
@@ -380,23 +380,23 @@ fn abuse(socket: &Socket, code: ErrorCode, reason: &str) {
 
 /// Refuses a connection that was not greeted.
 fn refuse(app: &App, queue: &SendQueue, error: &Error) {
-    refusals::count(&app.metrics, error);
-    let frame = answers::error_frame(None, None, error, None);
-    push_last(queue, &frame);
-    let code = error.code.close_code().unwrap_or(close::RESTART);
-    let reason = CloseReason {
-        code,
-        reason: error.code.name(),
-    };
-    queue.close(&close_frame(Some(reason)), Unsent::Deliver);
+    let trace = app.traces.entry("frame hello", None).trace();
+    push_last(queue, &answers::refusal(app, None, None, error, trace.id));
+    close(app, queue, close_code(error), error.code.name());
 }
 
-/// Closes a connection that was not greeted before the server drained.
-fn close_unused(queue: &SendQueue) {
-    let reason = CloseReason {
-        code: close::RESTART,
-        reason: "drain",
-    };
+/// With what a connection is closed that was not welcomed because of an error.
+fn close_code(error: &Error) -> CloseCode {
+    error.code.close_code().unwrap_or(close::RESTART)
+}
+
+/// Closes a connection that is no [`Socket`] yet, or of which only the wire is at hand.
+fn close(app: &App, queue: &SendQueue, code: CloseCode, reason: &str) {
+    app.metrics
+        .sockets_closed
+        .with_label_values(&[&code.get().to_string()])
+        .inc();
+    let reason = CloseReason { code, reason };
     queue.close(&close_frame(Some(reason)), Unsent::Deliver);
 }
 
@@ -412,21 +412,10 @@ fn end(app: &App, queue: &SendQueue, error: &ReadError) {
         code if Some(code) == ErrorCode::Unsupported.close_code() => ErrorCode::Unsupported,
         _ => ErrorCode::BadRequest,
     };
-    app.metrics
-        .request_errors
-        .with_label_values(&[error_code.name()])
-        .inc();
-    app.metrics
-        .sockets_closed
-        .with_label_values(&[&code.get().to_string()])
-        .inc();
     let error = Error::new(error_code, &*detail);
+    refusals::count(&app.metrics, &error);
     push_last(queue, &answers::error_frame(None, None, &error, None));
-    let reason = CloseReason {
-        code,
-        reason: &detail,
-    };
-    queue.close(&close_frame(Some(reason)), Unsent::Deliver);
+    close(app, queue, code, &detail);
 }
 
 /// Sends a frame before a close. A socket that does not even take this is ended as it stands.

@@ -95,6 +95,11 @@ impl Messages {
             attempt,
             trace,
         };
+        if check_mentions(&permit, message).is_err() {
+            // Nothing compares a refusal with the log: whoever was given a role must have it here.
+            permit = self.access.permit(caller, group).await?;
+            request.rights = Some(permit.rights());
+        }
         // Rights may change again while the permit is renewed, but not for ever.
         for _ in 0..4 {
             check_mentions(&permit, message)?;
@@ -170,13 +175,10 @@ impl Messages {
             return Ok(());
         }
         let table = self.history.table(permit.group()).await?;
-        let valid = table.clamp(target);
-        if valid != target && !hidden {
-            let error = Error::new(ErrorCode::Conflict, "reply_to: this position was lost");
-            return Err(Error {
-                valid_up_to: Some(valid),
-                ..error
-            });
+        let is_dead = target.epoch <= table.epoch() && !table.is_valid(target);
+        if is_dead && !hidden {
+            let valid = table.valid_up_to(target);
+            return Err(Error::dead("reply_to: this position was lost", valid));
         }
         Err(Error::field(
             "reply_to",

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::support::place::Place;
 use crate::support::server::{PASSWORD, Person, TestServer};
+
+flow!(a_wrong_name_and_a_wrong_password_look_alike);
 
 /// The life of an access token, in milliseconds.
 const ACCESS_MS: i64 = 900_000;
@@ -107,9 +110,8 @@ async fn names_and_passwords_out_of_bounds_are_refused_by_field() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_name_and_a_wrong_password_look_alike() {
-    let server = TestServer::start().await;
+async fn a_wrong_name_and_a_wrong_password_look_alike(place: Place) {
+    let server = place.serve(&[]).await;
     server.register("li.lei").await;
     let log_in = async |name: &str, password: &str| {
         let body = json!({"name": name, "password": password});

@@ -10,11 +10,11 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::support::certificates::Authority;
+use crate::support::folder::Folder;
 use crate::support::place::Place;
 use crate::support::program::run;
 use crate::support::redis::{RedisServer, as_administrator};
 use crate::support::server::TestServer;
-use crate::support::sqlite::Folder;
 
 type Environment = Vec<(String, String)>;
 

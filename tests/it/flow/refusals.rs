@@ -8,6 +8,7 @@ use redis::cmd;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 use crate::support::env;
+use crate::support::folder::Folder;
 use crate::support::node::House;
 use crate::support::place::Place;
 use crate::support::process::wait_for;
@@ -15,7 +16,6 @@ use crate::support::program::{Ended, run};
 use crate::support::redis::{as_administrator, free_port};
 use crate::support::server::TestServer;
 use crate::support::service;
-use crate::support::sqlite::Folder;
 
 type Environment = Vec<(String, String)>;
 

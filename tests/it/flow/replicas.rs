@@ -7,10 +7,10 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::support::eventually;
+use crate::support::folder::Folder;
 use crate::support::server::{Person, TestServer};
 use crate::support::services::{Service, Services};
 use crate::support::socket::DEADLINE;
-use crate::support::sqlite::Folder;
 
 /// A group of three on services of its own, with a replica.
 struct Place {

@@ -57,7 +57,7 @@ async fn types_until(
 
 /// The same until this metric of the server is not 0 any more.
 async fn types_until_counted(socket: &mut Socket, scene: &Scene, line: &str) {
-    let is_counted = async || metric(&scene.server, line).await >= 1;
+    let is_counted = async || scene.server.metric(line).await >= 1;
     types_until(socket, &scene.group, async |pace| {
         let counted = tokio::time::timeout(pace, eventually(DEADLINE, &is_counted));
         counted.await.is_ok()
@@ -127,16 +127,6 @@ async fn are_online(scene: &Scene, people: &[&Person]) {
     .await;
 }
 
-/// The value of a metric's line.
-async fn metric(server: &TestServer, line: &str) -> u64 {
-    let metrics = server.operator().get("/metrics").await;
-    let value = metrics
-        .text
-        .lines()
-        .find_map(|found| found.strip_prefix(line));
-    value.map_or(0, |value| value.trim().parse().unwrap())
-}
-
 /// Somebody who comes and goes so that what did not happen before shows.
 struct Witness {
     person: Person,
@@ -181,7 +171,7 @@ async fn typing_is_told_to_all_others_and_to_nobody_twice_within_three_seconds(p
     let said = 4 + types_until(&mut member, group, hears).await;
     member.settle().await;
     let pace = r#"qunliu_signals_dropped_total{reason="pace"}"#;
-    let too_soon = async || metric(&scene.server, pace).await;
+    let too_soon = async || scene.server.metric(pace).await;
     let before = too_soon().await;
     assert!((1..said).contains(&before), "{before} of {said}");
     // Another person and another group have a pace of their own.
@@ -266,7 +256,7 @@ async fn coming_and_going_is_told_and_a_reconnect_is_not(place: Place) {
     // Back before the grace is over, and after the node saw that nobody is there: it looks in rounds,
     // and whoever comes afterwards is told by the same one or a later one.
     eventually(DEADLINE, async || {
-        metric(&scene.server, "qunliu_sockets_open").await == 2
+        scene.server.metric("qunliu_sockets_open").await == 2
     })
     .await;
     let _socket = scene.socket(&between, "web-1").await;
@@ -288,7 +278,7 @@ async fn who_joins_is_told_to_be_online(place: Place) {
     let mut socket = scene.socket(&newcomer, "web-1").await;
     // Else the own coming would be told in the group.
     eventually(DEADLINE, async || {
-        metric(&scene.server, "qunliu_users_here").await == 2
+        scene.server.metric("qunliu_users_here").await == 2
     })
     .await;
     scene.add(&newcomer).await.created();
@@ -332,7 +322,7 @@ async fn signals_cross_nodes_and_who_is_at_two_goes_with_the_last(place: Place) 
     drop(far);
     // Once that node has noticed, the witness of this one leaves, later.
     eventually(DEADLINE, async || {
-        metric(&other, "qunliu_users_here").await == 0
+        other.metric("qunliu_users_here").await == 0
     })
     .await;
     witness.leaves_alone(&scene, servers, &mut owner).await;

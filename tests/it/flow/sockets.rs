@@ -141,6 +141,10 @@ async fn what_is_no_access_token_closes_with_4401(place: Place) {
     assert_eq!(refused(&ended.access_token).await, "unauthenticated");
     server.clock.advance(901_000);
     assert_eq!(refused(token).await, "token_expired");
+    let closed = server
+        .metric("qunliu_sockets_closed_total{code=\"4401\"}")
+        .await;
+    assert_eq!(closed, 7, "every one is counted");
 }
 
 async fn silence_instead_of_hello_closes_with_4401_after_five_seconds(place: Place) {
@@ -272,6 +276,7 @@ async fn an_authorisation_that_ran_out_closes_with_4401_unless_renewed(place: Pl
     server.clock.advance(150_000);
     expired.settle().await;
     server.clock.advance(60_000);
+    assert_eq!(expired.wait("error").await["code"], "token_expired");
     assert_eq!(expired.closed().await, 4401);
     renewed.settle().await;
 }

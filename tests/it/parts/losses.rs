@@ -13,7 +13,8 @@ use qunliu::store::history::History;
 use qunliu::store::log::{Open, Opened, Prepared};
 
 use super::{Node, first};
-use crate::support::embedded::{Folder, open};
+use crate::support::embedded::open;
+use crate::support::folder::Folder;
 use crate::support::logs::{AT, text, user};
 use crate::support::sample::{at, group};
 

@@ -42,7 +42,8 @@ use qunliu::telemetry::Metrics;
 use qunliu::traces::Traces;
 
 use crate::support::door::{Door, EpochsBehindDoor, LogBehindDoors};
-use crate::support::embedded::{Folder, open};
+use crate::support::embedded::open;
+use crate::support::folder::Folder;
 use crate::support::logs::AT;
 use crate::support::redis::{Process, RedisServer};
 

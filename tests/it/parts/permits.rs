@@ -44,6 +44,23 @@ async fn a_removal_by_another_node_ends_what_is_remembered_of_the_membership() {
     assert_eq!(refused.code, ErrorCode::NotFound, "it is forgotten");
 }
 
+#[tokio::test]
+async fn a_promotion_by_another_node_ends_what_is_remembered_of_the_role() {
+    let pushing = Pushing::new().await;
+    let (node, group) = (&pushing.node, pushing.group);
+    let access = Access::new(pushing.directory.clone(), node.log.clone(), &OPTIONS);
+    let caller = Caller {
+        user: pushing.member,
+        session: SessionId::generate(AT),
+    };
+    pushing.set_role(Role::Member, Role::Guest).await;
+    let refused = access.permit_send(caller, group).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Forbidden);
+    pushing.set_role(Role::Guest, Role::Member).await;
+    let permit = access.permit_send(caller, group).await.unwrap();
+    assert_eq!((permit.role(), permit.rights()), (Role::Member, at(1, 4)));
+}
+
 /// A membership that ended in the directory while its log was told nothing: who still gets a permit
 /// has it from what is remembered.
 async fn end_untold(pushing: &Pushing, user: UserId) {

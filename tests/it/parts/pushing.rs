@@ -244,6 +244,13 @@ impl Pushing {
         carry(&self.node, directory, removed.await.unwrap()).await;
     }
 
+    /// The owner gives the member a role.
+    pub(super) async fn set_role(&self, seen: GroupRole, role: GroupRole) {
+        let (directory, owner) = (&self.directory, self.owner);
+        let set = directory.set_role(self.group, owner, self.member, seen, role, AT);
+        carry(&self.node, directory, set.await.unwrap()).await;
+    }
+
     /// Somebody else's message.
     pub(super) async fn say(&self) {
         self.node.append(self.group, text(user(), "在吗")).await;

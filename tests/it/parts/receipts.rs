@@ -2,6 +2,7 @@
 //! meet, and also if the signal was lost.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use qunliu::egress::receipts::Receipts;
 use qunliu::model::position::Position;
@@ -25,7 +26,7 @@ const fn receipt(pos: Position, stored: Position) -> Receipt {
 
 fn new_receipts(pushing: &Pushing) -> Receipts {
     let node = &pushing.node;
-    Receipts::new(node.log.clone(), node.metrics.clone())
+    Receipts::new(pushing.hub.clone(), node.log.clone(), node.metrics.clone())
 }
 
 fn stored(pushing: &Pushing, seq: u64) -> Value {
@@ -78,4 +79,48 @@ async fn a_lost_signal_is_made_up_for_by_reading_the_watermark_again() {
     tab.has_nothing().await;
     tasks.spawn(receipts.sweep(tasks.draining().clone()));
     assert_eq!(tab.frame().await, stored(&pushing, 2));
+}
+
+#[tokio::test]
+async fn a_watermark_of_an_epoch_that_was_not_told_waits_until_it_is() {
+    let pushing = Pushing::new().await;
+    let mut tab = pushing.welcomed("web-1").await;
+    let (receipts, group) = (new_receipts(&pushing), pushing.group);
+    let tasks = &pushing.node.tasks;
+    pushing.node.raise(group).await;
+    pushing.say().await;
+    let receipts = Arc::new(receipts);
+    let under_way = receipts.under_way(group);
+    under_way.accepted(&tab.socket, &receipt(at(2, 3), at(2, 3)));
+    receipts.stored(group, at(2, 3));
+    tab.has_nothing().await;
+    pushing.run_the_tail();
+    tasks.spawn(receipts.sweep(tasks.draining().clone()));
+    let mut told = Vec::new();
+    while told.last() != Some(&json!("stored")) {
+        told.push(tab.frame().await["type"].clone());
+    }
+    assert_eq!(told, ["epoch", "events", "stored"]);
+}
+
+/// Who asks over REST is told of no epoch, and cannot judge by it.
+#[tokio::test]
+async fn a_watermark_of_a_later_epoch_settles_what_that_epoch_kept_and_nothing_else() {
+    let pushing = Pushing::new().await;
+    let (receipts, group) = (new_receipts(&pushing), pushing.group);
+    let node = &pushing.node;
+    pushing.say().await;
+    node.raise(group).await;
+    pushing.say().await;
+    for (accepted, is_settled) in [(at(1, 3), true), (at(1, 4), false), (at(2, 4), true)] {
+        let under_way = receipts.under_way(group);
+        let receipt = receipt(accepted, at(2, 4));
+        let stored = under_way.until_stored(&receipt, Duration::ZERO).await;
+        assert_eq!(stored, Some(at(2, 4)));
+        let settled = node.history.is_settled(group, accepted, at(2, 4)).await;
+        assert_eq!(settled.unwrap(), is_settled, "{accepted}");
+    }
+    let under_way = receipts.under_way(group);
+    let receipt = receipt(at(2, 5), at(2, 4));
+    assert_eq!(under_way.until_stored(&receipt, Duration::ZERO).await, None);
 }

@@ -22,7 +22,8 @@ use qunliu::store::epochs::Fence;
 use qunliu::store::log::Log;
 
 use super::{Node, first};
-use crate::support::embedded::{Folder, open};
+use crate::support::embedded::open;
+use crate::support::folder::Folder;
 use crate::support::logs::{AT, DEADLINE, joined, set_stored, text, user};
 use crate::support::redis::{Process, RedisServer, key};
 use crate::support::sample::{at, group};

@@ -1,5 +1,9 @@
 //! What was missed is read once for all who come back, and read on for those who missed more.
 
+use std::collections::HashMap;
+
+use qunliu::protocol::client::Level;
+use qunliu::protocol::server::Verdict;
 use serde_json::json;
 
 use super::pushing::Pushing;
@@ -55,4 +59,24 @@ async fn many_missed_events_come_in_frames_of_a_hundred() {
     }
     comes_back(&pushing, 2, 3, 232).await;
     comes_back(&pushing, 131, 132, 232).await;
+}
+
+/// Of heads alone no event is wanted, but what is held may have been cut off all the same.
+#[tokio::test]
+async fn who_follows_heads_from_a_dead_cursor_is_told_the_epoch() {
+    let pushing = Pushing::new().await;
+    let (node, group) = (&pushing.node, pushing.group);
+    let tab = pushing.welcomed("web-1").await;
+    node.raise(group).await;
+    pushing.say().await;
+    pushing.run_the_tail();
+    assert!(pushing.hub.until_told(&tab.socket, group, 2).await);
+    for (cursor, verdict) in [(at(1, 9), Verdict::Epoch), (at(2, 3), Verdict::Ok)] {
+        let groups = HashMap::from([(group, Some(cursor))]);
+        let followed = pushing.attach.follow(&tab.socket, &groups, Level::Head);
+        let followed = followed.await.unwrap();
+        assert_eq!(followed.groups[0].verdict, verdict);
+        assert_eq!(followed.groups[0].rows.is_empty(), verdict == Verdict::Ok);
+        pushing.attach.deliver(&tab.socket, followed);
+    }
 }

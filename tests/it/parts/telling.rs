@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::pushing::{Pushing, positions};
+use crate::support::eventually;
 use crate::support::logs::{AT, DEADLINE};
 use crate::support::sample::at;
 
@@ -51,6 +52,83 @@ async fn heads_of_an_epoch_that_was_not_told_are_told_as_of_what_was_pushed() {
     for tab in [&mut tab, &mut newcomer] {
         assert_eq!(tab.frame().await, newest);
     }
+}
+
+/// The log was opened again for nobody's message: as after a restart of Redis, in a group where
+/// nothing is said.
+#[tokio::test]
+async fn who_arrives_after_a_log_was_opened_again_in_silence_is_told_its_epoch_by_the_head() {
+    let pushing = Pushing::new().await;
+    let (node, group) = (&pushing.node, pushing.group);
+    let mut tab = pushing.welcomed("web-1").await;
+    pushing.run_the_tail();
+    let fence = node.raise(group).await;
+    node.reopener.reopen(group, fence.epoch).await.unwrap();
+    let epoch = json!({"type": "epoch", "groups": {group.to_string(): [[2, 3]]}});
+    assert_eq!(tab.frame().await, epoch);
+    eventually(DEADLINE, async || {
+        pushing.hub.group(group).unwrap().reached().pos == at(2, 2)
+    })
+    .await;
+    let (mut newcomer, arrival) = pushing.arriving("web-2").await;
+    assert_eq!(arrival.groups[0].state.unwrap().head, at(2, 2));
+    assert!(arrival.groups[0].rows.is_empty());
+    pushing.attach.deliver(&newcomer.socket, arrival);
+    pushing.say().await;
+    for tab in [&mut tab, &mut newcomer] {
+        assert_eq!(positions(&tab.frame().await), [json!([2, 3])]);
+    }
+    assert_eq!(node.metrics.tail_gaps.get(), 0, "nothing was missing");
+}
+
+/// A page waits for this, and so do answers to sends.
+#[tokio::test]
+async fn nothing_of_an_epoch_may_be_sent_before_it_was_told() {
+    let pushing = Pushing::new().await;
+    let (hub, group) = (&pushing.hub, pushing.group);
+    let mut tab = pushing.welcomed("web-1").await;
+    let mut adding = pushing.welcomed("web-2").await;
+    adding.socket.hold();
+    pushing.node.raise(group).await;
+    pushing.say().await;
+    for tab in [&tab, &adding] {
+        assert!(hub.may_send(&tab.socket, group, 1));
+        assert!(!hub.may_send(&tab.socket, group, 2));
+    }
+    pushing.run_the_tail();
+    assert!(hub.until_told(&tab.socket, group, 2).await);
+    assert_eq!(tab.frame().await["type"], "epoch");
+    assert!(
+        !hub.until_told(&adding.socket, group, 2).await,
+        "it is held back"
+    );
+    adding.socket.release(&HashMap::new());
+    assert!(hub.until_told(&adding.socket, group, 2).await);
+    assert_eq!(adding.frame().await["type"], "epoch");
+}
+
+/// Its place is behind what was dropped, of which the client is told by `resync`.
+#[tokio::test]
+async fn who_lags_is_told_an_epoch_before_anything_of_it() {
+    let pushing = Pushing::new().await;
+    let (hub, group) = (&pushing.hub, pushing.group);
+    let mut tab = pushing.welcomed("web-1").await;
+    tab.socket.push(&Push {
+        group,
+        from: at(1, 2),
+        last: at(1, 3),
+        frame: vec![0; 2 << 20].into(),
+        may_wait: false,
+    });
+    tab.socket.tell_epochs(group, &[(2, 4)]);
+    assert!(tab.socket.tell_heads(&[(group, at(2, 4), 1, 0)]));
+    tab.socket.catch_up();
+    let epoch = json!({"type": "epoch", "groups": {group.to_string(): [[2, 4]]}});
+    assert_eq!(tab.frame().await, epoch);
+    assert_eq!(tab.frame().await["type"], "heads");
+    assert_eq!(tab.frame().await["type"], "resync");
+    assert_eq!(hub.told(&tab.socket, group), Some(1));
+    tab.has_nothing().await;
 }
 
 /// The mark is in no store, so none was asked.

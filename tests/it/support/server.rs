@@ -16,8 +16,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_rustls::rustls::ClientConfig;
 
+use super::folder::Folder;
 use super::socket::DEADLINE;
-use super::sqlite::Folder;
 use super::{held_up, http};
 
 /// The password of everyone.
@@ -107,6 +107,13 @@ impl TestServer {
     /// A client without a token.
     pub(crate) fn anyone(&self) -> Client {
         Client::of(self.address)
+    }
+
+    /// The value of a line of its metrics: a name with its labels; 0 if there is none.
+    pub(crate) async fn metric(&self, line: &str) -> u64 {
+        let metrics = self.operator().get("/metrics").await.text;
+        let value = metrics.lines().find_map(|found| found.strip_prefix(line));
+        value.map_or(0, |value| value.trim().parse().unwrap())
     }
 
     /// A client of the operators' listener.
