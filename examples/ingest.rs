@@ -30,6 +30,7 @@ use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
 use qunliu::clock::{Clock as _, SystemClock};
+use qunliu::store::redis::library::TEMPLATE;
 
 mod drive;
 
@@ -37,7 +38,6 @@ use drive::{Done, Load, run};
 
 /// A message on the wire: its group, its `client_id`, and some thirty Chinese characters.
 const FRAME: usize = 128;
-const FUNCTIONS: &str = include_str!("../src/store/redis/functions.lua");
 const VERSION: &str = "floor";
 const CONSUMER: &str = "persist";
 /// How often what came is inserted: at 2,500 messages a second a batch has 100.
@@ -132,7 +132,7 @@ impl Group {
 fn serve(redis: &str, mongodb: &str, groups: usize) -> Done {
     let client = redis::Client::open(redis)?;
     let mut connection = client.get_connection()?;
-    let text = FUNCTIONS.replace("@VERSION@", VERSION);
+    let text = TEMPLATE.replace("@VERSION@", VERSION);
     cmd("FUNCTION")
         .arg("LOAD")
         .arg("REPLACE")

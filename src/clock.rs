@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::model::time::Time;
 
@@ -9,6 +12,14 @@ use crate::model::time::Time;
 pub trait Clock: Send + Sync {
     /// The moment now.
     fn now(&self) -> Time;
+}
+
+/// Ticks at once and then once in a `period`, of the monotonic clock. A tick that was late puts those
+/// after it off, so that none come in a bunch.
+pub fn every(period: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// The machine's clock.

@@ -309,10 +309,10 @@ impl Fences {
 
 /// What is handled is handled again once it is mended.
 fn older() -> StoreError {
-    StoreError::Unavailable {
-        store: "messages",
-        source: "it is older than what it confirmed; what is missing is mended first".into(),
-    }
+    StoreError::unavailable(
+        "messages",
+        "it is older than what it confirmed; what is missing is mended first",
+    )
 }
 
 #[cfg(test)]

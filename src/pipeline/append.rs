@@ -331,12 +331,8 @@ impl Appender {
 
     /// The receipt of an event that the message store holds.
     async fn receipt_of(&self, request: &Request, entry: &Entry) -> Result<Receipt> {
-        let heads = self.log.heads(&[request.draft.group], None).await?;
-        let stored = heads
-            .into_iter()
-            .next()
-            .flatten()
-            .map(|(head, _)| head.stored);
+        let head = self.log.head(request.draft.group).await?;
+        let stored = head.map(|head| head.stored);
         let event = entry.event().map_err(Error::internal)?;
         Ok(Receipt {
             pos: entry.pos,

@@ -136,9 +136,8 @@ impl Mender {
 
     /// The highest seq that the log ever gave or called stored, valid or not.
     async fn end(&self, group: GroupId, top: Option<Position>) -> Result<Seq> {
-        let heads = self.log.heads(&[group], None).await?;
-        let head = heads.into_iter().next().flatten();
-        let of_head = head.map_or(0, |(head, _)| head.pos.seq.max(head.stored.seq));
+        let head = self.log.head(group).await?;
+        let of_head = head.map_or(0, |head| head.pos.seq.max(head.stored.seq));
         Ok(of_head.max(top.map_or(0, |top| top.seq)))
     }
 
@@ -223,7 +222,7 @@ impl Mender {
             .first()
             .filter(|entry| entry.pos.seq + 1 == row.start);
         row.count = before.map_or(0, |entry| entry.count);
-        let mut copy = Copy {
+        let mut copy = Recount {
             group,
             epoch: row.epoch,
             next: row.start,
@@ -243,7 +242,7 @@ impl Mender {
             from = found.upto;
         }
         self.fill(&mut copy, &table, patient.end + 1).await?;
-        let Copy {
+        let Recount {
             count,
             at,
             own,
@@ -260,7 +259,7 @@ impl Mender {
     }
 
     /// Puts placeholders up to `upto`, not included.
-    async fn fill(&self, copy: &mut Copy, table: &EpochTable, upto: Seq) -> Result<()> {
+    async fn fill(&self, copy: &mut Recount, table: &EpochTable, upto: Seq) -> Result<()> {
         while copy.next < upto {
             let few = (copy.next..upto).take(STEP);
             let lost: Vec<Entry> = few.map(|_| copy.lost()).collect();
@@ -299,7 +298,7 @@ impl Mender {
 }
 
 /// The events of a new epoch while they are counted anew.
-struct Copy {
+struct Recount {
     group: GroupId,
     epoch: Epoch,
     next: Seq,
@@ -309,7 +308,7 @@ struct Copy {
     lost: u64,
 }
 
-impl Copy {
+impl Recount {
     fn take_place(&mut self) -> Position {
         let pos = Position::new(self.epoch, self.next);
         self.next += 1;

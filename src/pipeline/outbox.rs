@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::append::{Appender, Attempt, Placed, Request};
 use super::fences::Fences;
-use crate::clock::Clock;
+use crate::clock::{Clock, every};
 use crate::error::{Error, Result};
 use crate::model::event::{Content, Draft, Fixed};
 use crate::model::id::Partition;
@@ -147,8 +147,7 @@ impl Outbox {
 
     /// Carries what is due, again and again until `stop`.
     pub async fn sweep(self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(SWEEP);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = every(SWEEP);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             if let Err(error) = self.sweep_once().await {
                 tracing::warn!(%error, "outbox rows wait for the next sweep");

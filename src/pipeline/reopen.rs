@@ -341,12 +341,8 @@ impl Reopener {
 
     /// A position up to which everything valid is known to be stored.
     async fn floor(&self, group: GroupId, table: &EpochTable) -> Result<Position> {
-        let heads = self.log.heads(&[group], None).await?;
-        let stored = heads
-            .into_iter()
-            .next()
-            .flatten()
-            .map(|(head, _)| head.stored);
+        let head = self.log.head(group).await?;
+        let stored = head.map(|head| head.stored);
         Ok(stored
             .filter(|pos| table.is_valid(*pos))
             .unwrap_or_default())
@@ -355,10 +351,7 @@ impl Reopener {
 
 /// The server stops.
 fn interrupted(aborted: oneshot::error::RecvError) -> StoreError {
-    StoreError::Unavailable {
-        store: "log",
-        source: aborted.into(),
-    }
+    StoreError::unavailable("log", aborted)
 }
 
 fn is_open(top: Option<Position>, remembers: bool, epoch: Epoch) -> bool {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::fences::Fences;
 use super::mend::Mender;
 use super::reopen::Reopener;
+use crate::clock::every;
 use crate::model::id::{GroupId, Partition};
 use crate::model::position::Epoch;
 use crate::store::Result;
@@ -46,8 +47,7 @@ impl Restored {
 
     /// Watches until `stop`.
     pub async fn watch(self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(SWEEP);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = every(SWEEP);
         loop {
             let due = async {
                 tokio::select! {

@@ -12,6 +12,7 @@ use futures::stream::{self, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::reopen::Reopener;
+use crate::clock::every;
 use crate::model::id::GroupId;
 use crate::model::position::Position;
 use crate::store::Result;
@@ -73,8 +74,7 @@ impl Unsettled {
 
     /// Looks after what waits, until `stop`.
     pub async fn sweep(self: Arc<Self>, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(SWEEP);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = every(SWEEP);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             let groups: Vec<GroupId> = self.groups().keys().copied().collect();
             for groups in groups.chunks(HEADS) {

@@ -77,6 +77,13 @@ struct Reading {
     access: Access,
 }
 
+/// The write path.
+struct Writing {
+    appender: Arc<Appender>,
+    fences: Arc<Fences>,
+    reopener: Arc<Reopener>,
+}
+
 /// The push path.
 struct Pushing {
     hub: Arc<Hub>,
@@ -104,7 +111,11 @@ pub(super) async fn compose(
         tasks,
     } = base;
     let reading = reading(base);
-    let (appender, fences, reopener) = writing(base, &reading);
+    let Writing {
+        appender,
+        fences,
+        reopener,
+    } = writing(base, &reading);
     let outbox = Outbox {
         directory: stores.directory.clone(),
         appender: appender.clone(),
@@ -119,14 +130,9 @@ pub(super) async fn compose(
     let pushing = pushing(base, &reading).await?;
     let directory = stores.directory.clone();
     let sessions = pushing.hub.sessions().clone();
-    let auth = Auth::new(&config.auth, secrets, setup, sessions, clock.clone(), tasks);
-    let auth = auth.await?;
+    let (auth, cursors) = signing(base, secrets, secret_file, setup, sessions).await?;
     let limits = Limits::new(&config.limits, config.exempt(), metrics);
     tasks.spawn_vital("limits", limits.clone().sweep(tasks.draining().clone()));
-    let cursors = Cursors::new(secrets);
-    let tags = vec![auth.refresh.tags(), cursors.tags()];
-    let rotation = Rotation::new(secret_file, secrets.clone(), auth.tokens.clone(), tags);
-    tasks.spawn_vital("secrets", rotation.run(tasks.draining().clone()));
     let Reading {
         history,
         counts,
@@ -198,6 +204,24 @@ pub(super) async fn compose(
     }))
 }
 
+/// What signs, and follows the file of the secret.
+async fn signing(
+    base: &Base<'_>,
+    secrets: &Secrets,
+    secret_file: PathBuf,
+    setup: SetupCode,
+    sessions: Sessions,
+) -> Result<(Auth, Cursors), StartError> {
+    let (tasks, clock) = (base.tasks, base.clock.clone());
+    let auth = Auth::new(&base.config.auth, secrets, setup, sessions, clock, tasks);
+    let auth = auth.await?;
+    let cursors = Cursors::new(secrets);
+    let tags = vec![auth.refresh.tags(), cursors.tags()];
+    let rotation = Rotation::new(secret_file, secrets.clone(), auth.tokens.clone(), tags);
+    tasks.spawn_vital("secrets", rotation.run(tasks.draining().clone()));
+    Ok((auth, cursors))
+}
+
 fn reading(base: &Base<'_>) -> Reading {
     let Stores {
         directory,
@@ -220,17 +244,14 @@ fn reading(base: &Base<'_>) -> Reading {
 }
 
 /// The appender with its fences, and the consumers behind it.
-fn writing(base: &Base<'_>, reading: &Reading) -> (Arc<Appender>, Arc<Fences>, Arc<Reopener>) {
+fn writing(base: &Base<'_>, reading: &Reading) -> Writing {
     let Stores {
         directory,
         log,
-        consumers,
         epochs,
         messages,
-        dead_letters,
         unread,
         cards,
-        signals,
         ..
     } = base.stores.clone();
     let history = reading.history.clone();
@@ -241,12 +262,12 @@ fn writing(base: &Base<'_>, reading: &Reading) -> (Arc<Appender>, Arc<Fences>, A
         messages: messages.clone(),
         epochs: epochs.clone(),
         history: history.clone(),
-        unread: unread.clone(),
-        cards: cards.clone(),
+        unread,
+        cards,
     };
     let reopener = Arc::new(Reopener::new(
         log.clone(),
-        epochs.clone(),
+        epochs,
         history.clone(),
         directory,
         fences.clone(),
@@ -256,45 +277,7 @@ fn writing(base: &Base<'_>, reading: &Reading) -> (Arc<Appender>, Arc<Fences>, A
     let watch = Restored::new(mender, fences.clone(), reopener.clone());
     base.tasks
         .spawn_vital("restored", watch.watch(base.tasks.draining().clone()));
-    let into = persist::Stores {
-        log: log.clone(),
-        messages: messages.clone(),
-        dead_letters: dead_letters.clone(),
-        epochs,
-        signals: signals.clone(),
-        history: history.clone(),
-        fences: fences.clone(),
-        reopener: reopener.clone(),
-    };
-    let handlers: [Arc<dyn Handler>; 2] = [
-        Arc::new(Persist::new(
-            into,
-            base.clock.clone(),
-            metrics.clone(),
-            base.traces.clone(),
-        )),
-        Arc::new(UnreadMarks::new(
-            unread,
-            dead_letters,
-            cards,
-            reading.counts.clone(),
-            base.clock.clone(),
-        )),
-    ];
-    let all_done = Arc::new(Barrier::new(handlers.len()));
-    for handler in handlers {
-        let name = handler.consumer().name();
-        let runner = Runner::new(consumers.clone(), handler, metrics.clone());
-        let (log, all_done) = (consumers.clone(), all_done.clone());
-        let draining = base.tasks.draining().clone();
-        base.tasks.spawn_vital(name, async move {
-            runner.run(draining).await;
-            // Others need not wait until the leases run out.
-            if all_done.wait().await.is_leader() {
-                log.resign().await;
-            }
-        });
-    }
+    consume(base, handlers(base, reading, &fences, &reopener));
     let appender = Appender::new(
         log,
         messages,
@@ -308,7 +291,65 @@ fn writing(base: &Base<'_>, reading: &Reading) -> (Arc<Appender>, Arc<Fences>, A
     let draining = base.tasks.draining().clone();
     base.tasks
         .spawn_vital("unsettled", appender.unsettled().sweep(draining));
-    (appender, fences, reopener)
+    Writing {
+        appender,
+        fences,
+        reopener,
+    }
+}
+
+/// What is done with every event of the log.
+fn handlers(
+    base: &Base<'_>,
+    reading: &Reading,
+    fences: &Arc<Fences>,
+    reopener: &Arc<Reopener>,
+) -> [Arc<dyn Handler>; 2] {
+    let stores = base.stores.clone();
+    let into = persist::Stores {
+        log: stores.log,
+        messages: stores.messages,
+        dead_letters: stores.dead_letters.clone(),
+        epochs: stores.epochs,
+        signals: stores.signals,
+        history: reading.history.clone(),
+        fences: fences.clone(),
+        reopener: reopener.clone(),
+    };
+    let (clock, metrics, traces) = (&base.clock, &base.metrics, &base.traces);
+    [
+        Arc::new(Persist::new(
+            into,
+            clock.clone(),
+            metrics.clone(),
+            traces.clone(),
+        )),
+        Arc::new(UnreadMarks::new(
+            stores.unread,
+            stores.dead_letters,
+            stores.cards,
+            reading.counts.clone(),
+            clock.clone(),
+        )),
+    ]
+}
+
+/// Starts the consumers. At a drain the last of them gives up the leases of this node, so that others
+/// need not wait until they run out.
+fn consume(base: &Base<'_>, handlers: [Arc<dyn Handler>; 2]) {
+    let all_done = Arc::new(Barrier::new(handlers.len()));
+    for handler in handlers {
+        let name = handler.consumer().name();
+        let (log, all_done) = (base.stores.consumers.clone(), all_done.clone());
+        let runner = Runner::new(log.clone(), handler, base.metrics.clone());
+        let draining = base.tasks.draining().clone();
+        base.tasks.spawn_vital(name, async move {
+            runner.run(draining).await;
+            if all_done.wait().await.is_leader() {
+                log.resign().await;
+            }
+        });
+    }
 }
 
 async fn pushing(base: &Base<'_>, reading: &Reading) -> Result<Pushing, StartError> {
@@ -361,7 +402,11 @@ async fn pushing(base: &Base<'_>, reading: &Reading) -> Result<Pushing, StartErr
         own_groups,
         overview.clone(),
     );
-    let receipts = Arc::new(Receipts::new(log.clone(), base.metrics.clone()));
+    let receipts = Arc::new(Receipts::new(
+        hub.clone(),
+        log.clone(),
+        base.metrics.clone(),
+    ));
     let pusher = Pusher::new(hub.clone(), history.clone(), base.clock.clone());
     tasks.spawn_vital("tail", pusher.run(log, draining.clone()));
     tasks.spawn_vital("receipts", receipts.clone().sweep(draining.clone()));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::parts::Base;
+use crate::clock::every;
 use crate::error::Busy;
 use crate::protocol::code::{ErrorCode, close};
 use crate::store::readiness::Readiness;
@@ -63,8 +64,7 @@ pub(super) fn start(base: &Base<'_>) {
 }
 
 async fn watch(readiness: Arc<Readiness>, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(PERIOD);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut tick = every(PERIOD);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
         readiness.missing().await;
     }

@@ -217,6 +217,15 @@ pub trait Log: Witness + Send + Sync {
         member: Option<UserId>,
     ) -> Result<Vec<Option<(Head, Option<u64>)>>>;
 
+    /// The head of one group, if it has a live log.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn head(&self, group: GroupId) -> Result<Option<Head>> {
+        let heads = self.heads(&[group], None).await?;
+        Ok(heads.into_iter().next().flatten().map(|(head, _)| head))
+    }
+
     /// Entries of one group with `after < pos`, and `pos ≤ upto` if given, ascending, at most
     /// `limit`. The answer may begin above `after` where the live log was trimmed, and holds
     /// dead positions too: the caller checks both (see [`super::history`]).

@@ -13,12 +13,13 @@
 //! | [`accounts::Accounts`] | passwords, log-ins, their ends | SQLite | PostgreSQL |
 //! | [`directory::Directory`] | people, merchants, groups, members | SQLite | PostgreSQL |
 //! | [`cards::Cards`] | what a socket needs that comes back | nothing: it is one file | Redis |
+//! | [`roster::Roster`] | lists of people, for those who may see them | SQLite | read replicas of PostgreSQL |
 //! | [`signals::Signals`] | what is not worth keeping | this process | Redis Pub/Sub |
 //! | [`presence::Presence`] | who is here, for now | this process | Redis |
 //!
 //! What SQLite and PostgreSQL have in common is written once, in [`relational`].
 //!
-//! To add a backend: a folder that implements the traits it can, one arm in `server.rs`, and one
+//! To add a backend: a folder that implements the traits it can, one arm in `server/stores.rs`, and one
 //! line for each trait in `tests/it/contract/`. The contract suites run unchanged.
 
 pub mod accounts;
@@ -82,6 +83,24 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// `store` did not answer.
+    pub fn unavailable(store: &'static str, source: impl Into<Cause>) -> Self {
+        let source = source.into();
+        Self::Unavailable { store, source }
+    }
+
+    /// `store` refused.
+    pub fn failed(store: &'static str, source: impl Into<Cause>) -> Self {
+        let source = source.into();
+        Self::Failed { store, source }
+    }
+
+    /// `store` holds something unreadable.
+    pub fn corrupt(store: &'static str, what: impl Into<String>) -> Self {
+        let what = what.into();
+        Self::Corrupt { store, what }
+    }
+
     /// Whether the same call may succeed later.
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })

@@ -15,11 +15,12 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter as _, SpanProcessor};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::every;
 use crate::telemetry::{Metrics, show_zero};
 
 /// Where a collector takes traces, behind its address.
@@ -128,8 +129,7 @@ impl SpanProcessor for Queue {
 impl Exporting {
     /// Hands spans on until `stop`, and then what is left.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut tick = interval(PERIOD);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = every(PERIOD);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             self.export_all().await;
         }

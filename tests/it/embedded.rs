@@ -14,8 +14,9 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::contract::consumers::{ack, positions, take};
-use crate::support::embedded::{Folder, open};
+use crate::support::embedded::open;
 use crate::support::env;
+use crate::support::folder::Folder;
 use crate::support::logs::{
     DEADLINE, Group, appended, new_group, repeated, seqs, tail_entries, text, user,
 };

@@ -86,12 +86,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// Words that may stand only in these places: files or folders below `src`.
 const STAYS: &[(&str, &[&str])] = &[
     ("warp::", &["ingress"]),
+    ("hyper::", &["ingress"]),
     ("redis::", &["store/redis"]),
     ("mongodb::", &["store/mongo"]),
-    (
-        "sqlx::",
-        &["store/embedded", "store/postgres", "store/relational"],
-    ),
+    ("sqlx::", &["store/embedded", "store/postgres"]),
     ("jsonwebtoken::", &["ingress/auth"]),
     ("argon2::", &["ingress/auth"]),
     ("governor::", &["ingress/limit", "egress/admission.rs"]),
@@ -110,19 +108,19 @@ const STAYS: &[(&str, &[&str])] = &[
     ("Timestamp::now", &["clock.rs"]),
     (
         "store::redis",
-        &["store/redis", "server", "server.rs", "config.rs"],
+        &["store/redis", "server/stores.rs", "config.rs"],
     ),
     (
         "store::mongo",
-        &["store/mongo", "server", "server.rs", "config.rs"],
+        &["store/mongo", "server/stores.rs", "config.rs"],
     ),
     (
         "store::postgres",
-        &["store/postgres", "server", "server.rs", "config.rs"],
+        &["store/postgres", "server/stores.rs", "config.rs"],
     ),
     (
         "store::embedded",
-        &["store/embedded", "server", "server.rs", "config.rs"],
+        &["store/embedded", "server/stores.rs", "config.rs"],
     ),
 ];
 

@@ -93,10 +93,10 @@ impl Persist {
             .find(|(_, done)| *done == Inserted::Different);
         match clash {
             None => Ok(()),
-            Some(((group, entry), _)) => Err(StoreError::Corrupt {
-                store: "messages",
-                what: format!("two events at {} of {group}", entry.pos),
-            }),
+            Some(((group, entry), _)) => Err(StoreError::corrupt(
+                "messages",
+                format!("two events at {} of {group}", entry.pos),
+            )),
         }
     }
 
@@ -113,10 +113,10 @@ impl Persist {
                 return Ok(());
             }
         }
-        Err(StoreError::Unavailable {
-            store: "log",
-            source: "others confirmed the same partitions at the same time".into(),
-        })
+        Err(StoreError::unavailable(
+            "log",
+            "others confirmed the same partitions at the same time",
+        ))
     }
 
     /// Calls stored what was reached, where the fence stands; answers that of which the confirmation
@@ -359,10 +359,7 @@ fn say_stored(batch: &[Delivery]) {
 pub(super) fn readable(batch: &[Delivery]) -> Result<Batch> {
     let read = |delivery: &Delivery| match &delivery.entry {
         Ok(entry) => Ok((delivery.group, entry.clone())),
-        Err(unreadable) => Err(StoreError::Corrupt {
-            store: "log",
-            what: unreadable.reason.clone(),
-        }),
+        Err(unreadable) => Err(StoreError::corrupt("log", unreadable.reason.clone())),
     };
     batch.iter().map(read).collect()
 }

@@ -131,9 +131,11 @@ fn learn(batch: &[(GroupId, Entry)]) -> Result<Learnt> {
 
 /// Mentions and new members.
 fn look_inside(learnt: &mut Learnt, group: GroupId, entry: &Entry) -> Result<()> {
-    let event = entry.event().map_err(|error| StoreError::Corrupt {
-        store: "log",
-        what: format!("the event at {} of {group}: {error}", entry.pos),
+    let event = entry.event().map_err(|error| {
+        StoreError::corrupt(
+            "log",
+            format!("the event at {} of {group}: {error}", entry.pos),
+        )
     })?;
     match event.fixed.content {
         Content::Message { mentions, .. } if mentions.is_all() => {

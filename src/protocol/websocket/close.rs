@@ -15,8 +15,6 @@ pub const REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 pub struct CloseCode(u16);
 
 impl CloseCode {
-    /// The purpose of the connection is fulfilled.
-    pub const NORMAL: Self = Self(1000);
     /// The peer broke RFC 6455.
     pub const PROTOCOL: Self = Self(1002);
     /// A kind of data that this endpoint does not take.

@@ -203,8 +203,5 @@ impl Counts {
 
 /// The log lost what its head told of.
 fn went_back() -> StoreError {
-    StoreError::Unavailable {
-        store: "log",
-        source: "it went back while totals were counted".into(),
-    }
+    StoreError::unavailable("log", "it went back while totals were counted")
 }

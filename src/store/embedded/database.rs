@@ -145,10 +145,7 @@ pub fn store_error(error: sqlx::Error) -> StoreError {
         | sqlx::Error::WorkerCrashed => unavailable(error),
         sqlx::Error::Database(refusal) => match primary_code(refusal.code().as_deref()) {
             BUSY | LOCKED | IOERR | FULL | CANTOPEN => unavailable(error),
-            CORRUPT | NOTADB => StoreError::Corrupt {
-                store: STORE,
-                what: error.to_string(),
-            },
+            CORRUPT | NOTADB => StoreError::corrupt(STORE, error.to_string()),
             _ => failed(error),
         },
         _ => failed(error),
@@ -181,18 +178,13 @@ fn migrate_error(error: MigrateError) -> StoreError {
     }
 }
 
-fn unavailable(source: impl Into<crate::store::Cause>) -> StoreError {
-    StoreError::Unavailable {
-        store: STORE,
-        source: source.into(),
-    }
+/// The store did not answer.
+pub(super) fn unavailable(source: impl Into<crate::store::Cause>) -> StoreError {
+    StoreError::unavailable(STORE, source)
 }
 
 fn failed(source: impl Into<crate::store::Cause>) -> StoreError {
-    StoreError::Failed {
-        store: STORE,
-        source: source.into(),
-    }
+    StoreError::failed(STORE, source)
 }
 
 #[cfg(test)]

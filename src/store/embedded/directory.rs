@@ -77,8 +77,5 @@ fn cell(row: &SqliteRow, column: usize) -> sqlx::Result<Cell> {
 }
 
 fn unreadable(error: &sqlx::Error) -> StoreError {
-    StoreError::Corrupt {
-        store: STORE,
-        what: error.to_string(),
-    }
+    StoreError::corrupt(STORE, error.to_string())
 }

@@ -100,10 +100,7 @@ fn get_kind(row: &SqliteRow) -> Result<Kind> {
 
 /// What was read is not what this version can have written.
 pub(super) fn corrupt(column: &str, what: &str) -> StoreError {
-    StoreError::Corrupt {
-        store: STORE,
-        what: format!("{column} {what}"),
-    }
+    StoreError::corrupt(STORE, format!("{column} {what}"))
 }
 
 /// A list as JSON, for `json_each`: whatever its length, it is one parameter of one statement

@@ -13,11 +13,11 @@ use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::batch::{Batch, SentKey};
-use super::database::{Database, STORE};
+use super::database::{Database, unavailable};
 use super::doorbell::Doorbell;
 use crate::lifecycle::Tasks;
 use crate::model::causes::full_text;
-use crate::store::{Cause, Result, StoreError};
+use crate::store::{Result, StoreError};
 
 /// How many writes may wait; a further one waits for room. With entries of a few hundred bytes
 /// that is below 1 MiB, with the longest of all 160 MiB.
@@ -221,13 +221,6 @@ fn copy(error: &StoreError) -> StoreError {
             store,
             what: what.clone(),
         },
-    }
-}
-
-fn unavailable(source: impl Into<Cause>) -> StoreError {
-    StoreError::Unavailable {
-        store: STORE,
-        source: source.into(),
     }
 }
 

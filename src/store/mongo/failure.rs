@@ -25,26 +25,17 @@ const STATE_CODES: &[i32] = &[
 
 /// The store did not answer, or its outcome is unknown.
 pub(super) fn unavailable(source: impl Into<Cause>) -> StoreError {
-    StoreError::Unavailable {
-        store: STORE,
-        source: source.into(),
-    }
+    StoreError::unavailable(STORE, source)
 }
 
 /// The store refused for good.
 pub(super) fn failed(source: impl Into<Cause>) -> StoreError {
-    StoreError::Failed {
-        store: STORE,
-        source: source.into(),
-    }
+    StoreError::failed(STORE, source)
 }
 
 /// A document is not what this version can have written.
 pub(super) fn corrupt(what: impl Into<String>) -> StoreError {
-    StoreError::Corrupt {
-        store: STORE,
-        what: what.into(),
-    }
+    StoreError::corrupt(STORE, what)
 }
 
 /// What a driver's error means to a caller.

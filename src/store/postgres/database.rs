@@ -178,17 +178,11 @@ fn migrate_error(error: MigrateError) -> StoreError {
 }
 
 fn unavailable(source: impl Into<Cause>) -> StoreError {
-    StoreError::Unavailable {
-        store: STORE,
-        source: source.into(),
-    }
+    StoreError::unavailable(STORE, source)
 }
 
 fn failed(source: impl Into<Cause>) -> StoreError {
-    StoreError::Failed {
-        store: STORE,
-        source: source.into(),
-    }
+    StoreError::failed(STORE, source)
 }
 
 #[cfg(test)]

@@ -88,8 +88,5 @@ fn cell(row: &PgRow, column: usize) -> sqlx::Result<Cell> {
 }
 
 fn unreadable(error: &sqlx::Error) -> StoreError {
-    StoreError::Corrupt {
-        store: STORE,
-        what: error.to_string(),
-    }
+    StoreError::corrupt(STORE, error.to_string())
 }

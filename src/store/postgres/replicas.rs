@@ -15,11 +15,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use moka::sync::Cache;
 use serde::Deserialize;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
 use super::directory::PgDirectory;
+use crate::clock::every;
 use crate::model::group::Member;
 use crate::model::id::{GroupId, UserId};
 use crate::model::position::Position;
@@ -144,8 +145,7 @@ impl Replicas {
     /// Looks at the replicas again and again, until `stop`.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
         let mut written = Written::default();
-        let mut tick = interval(LOOK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = every(LOOK);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             let looking = self.look(&mut written);
             if stop.run_until_cancelled(looking).await.is_none() {

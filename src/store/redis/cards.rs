@@ -1,4 +1,4 @@
-//! Cards as hashes, one for each person; what their fields hold is told in `functions.lua`.
+//! Cards as hashes, one for each person; what their fields hold is told in `functions/log.lua`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -64,10 +64,7 @@ pub(super) async fn check(link: &Link, options: &Options) -> Result<Option<Unfit
 }
 
 fn refusal(unfit: Unfit) -> StoreError {
-    StoreError::Failed {
-        store: STORE,
-        source: unfit.into(),
-    }
+    StoreError::failed(STORE, unfit)
 }
 
 /// The setting in an answer to CONFIG GET; empty if the server does not have it.

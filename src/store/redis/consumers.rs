@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::entry;
 use super::fault::fault;
 use super::keys;
-use super::leases::Digits;
+use super::leases::{Digits, beat, lease};
 use super::library::Function;
 use super::links::Links;
 use super::reply::{at, list, pairs, position};
@@ -326,16 +326,9 @@ impl RedisConsumers {
     }
 
     async fn give_leases_up(&self) -> Result<()> {
-        let mut beat = self
-            .links
-            .library
-            .call(Function::Beat, &[keys::NODES.to_owned()]);
-        beat.arg(&self.me).arg(0);
-        let mut lease = self
-            .links
-            .library
-            .call(Function::Lease, &[keys::OWNERS.to_owned()]);
-        lease.arg(&self.me).arg(0).arg("");
+        let library = &self.links.library;
+        let beat = beat(library, &self.me, 0);
+        let lease = lease(library, &self.me, 0, Digits::NONE);
         let calls = [(Home::Leases, beat), (Home::Leases, lease)];
         self.links.all(Lane::Consumers, &calls).await?;
         Ok(())

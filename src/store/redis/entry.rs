@@ -1,4 +1,4 @@
-//! The form of events and heads in Redis. `functions.lua` (HEAD, META, REMEMBERED) knows it too:
+//! The form of events and heads in Redis. `functions/log.lua` (HEAD, META, REMEMBERED) knows it too:
 //! they must be changed together.
 
 use std::ops::Range;

@@ -16,27 +16,18 @@ pub(super) fn fault(error: RedisError) -> StoreError {
     if is_transient(&error) {
         unavailable(error)
     } else {
-        StoreError::Failed {
-            store: STORE,
-            source: error.into(),
-        }
+        StoreError::failed(STORE, error)
     }
 }
 
 /// An error after which the call may be made again.
 pub(super) fn unavailable(source: impl Into<crate::store::Cause>) -> StoreError {
-    StoreError::Unavailable {
-        store: STORE,
-        source: source.into(),
-    }
+    StoreError::unavailable(STORE, source)
 }
 
 /// An answer that this version cannot have caused.
 pub(super) fn corrupt(what: impl Into<String>) -> StoreError {
-    StoreError::Corrupt {
-        store: STORE,
-        what: what.into(),
-    }
+    StoreError::corrupt(STORE, what)
 }
 
 /// Whether a call was refused for want of memory, so that it wrote nothing.

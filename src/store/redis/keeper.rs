@@ -16,8 +16,7 @@ use super::bells::Bells;
 use super::consumers::Desk;
 use super::idle;
 use super::keys;
-use super::leases::{Digits, share};
-use super::library::Function;
+use super::leases::{Digits, beat, lease, share};
 use super::links::Links;
 use super::reply::{list, text};
 use super::topology::home::Home;
@@ -116,11 +115,8 @@ impl Keeper {
     /// Says that this process lives, and leases its share among the living.
     async fn renew(&mut self) -> Result<()> {
         let asked = Instant::now();
-        let mut beat = self
-            .links
-            .library
-            .call(Function::Beat, &[keys::NODES.to_owned()]);
-        beat.arg(&self.me).arg(millis(self.lease));
+        let (library, lease_ms) = (&self.links.library, millis(self.lease));
+        let beat = beat(library, &self.me, lease_ms);
         let nodes = self
             .links
             .call(Lane::Consumers, Home::Leases, &beat)
@@ -129,14 +125,7 @@ impl Keeper {
             .iter()
             .map(|node| text(node).map(str::to_owned));
         let wanted = share(&self.me, &nodes.collect::<Result<Vec<_>>>()?);
-        let mut lease = self
-            .links
-            .library
-            .call(Function::Lease, &[keys::OWNERS.to_owned()]);
-        lease
-            .arg(&self.me)
-            .arg(millis(self.lease))
-            .arg(wanted.to_text());
+        let lease = lease(library, &self.me, lease_ms, wanted);
         let held = self
             .links
             .call(Lane::Consumers, Home::Leases, &lease)

@@ -1,7 +1,26 @@
 //! Which digits a process should hold: rendezvous hashing over the processes that live, so that
 //! one alone takes all and a newcomer takes only its own share.
 
+use redis::Cmd;
 use sha2::{Digest as _, Sha256};
+
+use super::keys;
+use super::library::{Function, Library};
+
+/// The call by which `me` says that it lives for so many milliseconds; it answers who lives.
+pub(super) fn beat(library: &Library, me: &str, millis: u64) -> Cmd {
+    let mut beat = library.call(Function::Beat, &[keys::NODES.to_owned()]);
+    beat.arg(me).arg(millis);
+    beat
+}
+
+/// The call by which `me` takes these digits for so many milliseconds and gives up all others; it
+/// answers those that it holds.
+pub(super) fn lease(library: &Library, me: &str, millis: u64, digits: Digits) -> Cmd {
+    let mut lease = library.call(Function::Lease, &[keys::OWNERS.to_owned()]);
+    lease.arg(me).arg(millis).arg(digits.to_text());
+    lease
+}
 
 /// A set of first hex digits of partitions: what leases and doorbells go by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

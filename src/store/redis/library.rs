@@ -3,9 +3,21 @@
 use redis::{Cmd, cmd};
 use sha2::{Digest as _, Sha256};
 
-const TEMPLATE: &str = include_str!("functions.lua");
+/// The text of the functions, of which `@VERSION@` is to be replaced: a file for each matter, each
+/// knowing those before it.
+pub const TEMPLATE: &str = concat!(
+    include_str!("functions/log.lua"),
+    include_str!("functions/append.lua"),
+    include_str!("functions/opening.lua"),
+    include_str!("functions/witness.lua"),
+    include_str!("functions/consumers.lua"),
+    include_str!("functions/leases.lua"),
+    include_str!("functions/cards.lua"),
+    include_str!("functions/presence.lua"),
+    include_str!("functions/register.lua"),
+);
 
-/// The functions of `functions.lua`.
+/// The functions that `functions/register.lua` registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Function {
     Append,

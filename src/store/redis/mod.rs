@@ -7,7 +7,7 @@
 //! - [`witness`]: what it was told of the message store; [`walk`]: over all keys, to mend that
 //! - [`examine`]: what an operator is told of a server
 //! - [`signals`]: nudges over Pub/Sub; [`presence`]: who is here, and hints; both hear by [`subscription`]
-//! - [`functions.lua`](library): what must be atomic; [`entry`], [`keys`]: what is kept and where
+//! - [`functions/`](library): what must be atomic; [`entry`], [`keys`]: what is kept and where
 //! - [`topology`]: which servers there are; [`links`] to them, [`bells`] and [`rings`] from them
 //! - [`reply`], [`info`], [`fault`]: answers; [`backoff`]: when to try again
 //!
@@ -28,7 +28,6 @@ mod info;
 mod keeper;
 mod keys;
 mod leases;
-mod library;
 mod links;
 mod log;
 mod presence;
@@ -45,6 +44,7 @@ mod work;
 
 pub mod examine;
 pub mod fitness;
+pub mod library;
 pub mod memory;
 pub mod options;
 pub mod stores;

@@ -110,10 +110,7 @@ impl Columns {
 
     /// The error for a column that should have held `what`.
     pub fn corrupt(&self, what: &str) -> StoreError {
-        StoreError::Corrupt {
-            store: self.store,
-            what: format!("a column that should hold {what}"),
-        }
+        StoreError::corrupt(self.store, format!("a column that should hold {what}"))
     }
 }
 

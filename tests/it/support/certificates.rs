@@ -15,7 +15,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
-use super::sqlite::Folder;
+use super::folder::Folder;
 
 /// An authority, and the two files of a server in a folder that goes with it.
 pub(crate) struct Authority {

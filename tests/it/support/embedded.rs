@@ -1,9 +1,8 @@
 //! Embedded stores, each over a file of its own in a folder that goes with it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use qunliu::lifecycle::Tasks;
-use qunliu::model::client_id::ClientId;
 use qunliu::store::dead_letters::DeadLetters;
 use qunliu::store::embedded::stores::EmbeddedStores;
 use qunliu::store::epochs::Epochs;
@@ -12,27 +11,7 @@ use qunliu::store::unread::Unread;
 
 use crate::contract::{consumers, log, presence, signals};
 use crate::support::fixture::Fixture;
-
-/// A folder that is removed with what is in it.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("qunliu-{}", ClientId::random()));
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn file(&self) -> PathBuf {
-        self.0.join("qunliu.db")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).unwrap();
-    }
-}
+use crate::support::folder::Folder;
 
 /// The stores in a file.
 pub(crate) async fn open(file: &Path) -> EmbeddedStores {

@@ -9,6 +9,7 @@ pub(crate) mod cluster;
 pub(crate) mod collector;
 pub(crate) mod door;
 pub(crate) mod fixture;
+pub(crate) mod folder;
 pub(crate) mod http;
 pub(crate) mod embedded;
 pub(crate) mod forwarder;

@@ -11,13 +11,13 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
+use super::folder::Folder;
 use super::mongo;
 use super::postgres::Scratch;
 use super::redis::{ASSURED, RedisServer};
 use super::sample::AT;
 use super::server::{Person, TestServer};
 use super::service;
-use super::sqlite::Folder;
 use super::tables::hex;
 
 /// Fresh stores of one test, gone when this is dropped.
