@@ -21,7 +21,7 @@ end
 -- in the stream.
 local function is_handled(stream, consumers, number)
   for _, consumer in ipairs(consumers) do
-    if consumer.pending > 0 then
+    if consumer.pending > 0 or is_below(consumer.delivered, consumers[1].delivered) then
       return false
     end
   end
