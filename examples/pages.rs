@@ -17,6 +17,7 @@ use mongodb::{Client, Collection};
 use qunliu::cli::load::cpu::used;
 use qunliu::cli::load::dial;
 use qunliu::cli::load::rest::Node;
+use qunliu::clock::every;
 use qunliu::model::client_id::ClientId;
 use qunliu::model::id::GroupId;
 use qunliu::model::position::Position;
@@ -29,6 +30,9 @@ const MESSAGES: u64 = 2_000;
 const OLD: u64 = 1_300;
 const PAGES: u64 = 2_000;
 const PAGE: u64 = 50;
+/// Both ask at the same pace: what a read costs a process grows with how long it had nothing to do, and the
+/// server has more to do between two of them.
+const PERIOD: Duration = Duration::from_millis(5);
 const SENDS_AT_ONCE: usize = 16;
 const WORDS: &str = "在吗？今天的面还有吗，帮我留两份，晚上七点来取。";
 
@@ -59,7 +63,9 @@ async fn main() -> Done {
     println!("| read | us of mongod per page |\n| --- | ---: |");
     for is_bare in [true, false, false, true] {
         let (began, before) = (Instant::now(), used(pid)?);
+        let mut turns = every(PERIOD);
         for page in 0..PAGES {
+            turns.tick().await;
             // Strides over all beginnings, in no order that a cache would like.
             let after = Position::new(place.epoch, page * 7_919 % OLD);
             let read = match is_bare {
