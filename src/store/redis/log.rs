@@ -8,7 +8,6 @@ use redis::{Cmd, Value, cmd};
 
 use super::entry;
 use super::fault::{is_out_of_memory, unavailable};
-use super::gate::Gate;
 use super::info::{info_field, info_text};
 use super::keys;
 use super::library::Function;
@@ -32,16 +31,11 @@ use crate::store::log::{
 pub(super) struct RedisLog {
     pub(super) links: Arc<Links>,
     memory: Memory,
-    gate: Arc<Gate>,
 }
 
 impl RedisLog {
-    pub(super) fn new(links: Arc<Links>, memory: Memory) -> Self {
-        Self {
-            links,
-            memory,
-            gate: Arc::default(),
-        }
+    pub(super) const fn new(links: Arc<Links>, memory: Memory) -> Self {
+        Self { links, memory }
     }
 
     async fn read(
@@ -65,7 +59,6 @@ impl RedisLog {
 impl Log for RedisLog {
     async fn append(&self, append: Append) -> Result<Outcome> {
         let group = append.draft.group;
-        self.gate.pass().await;
         let is_full = self.memory.is_full(group);
         let call = append::call(&self.links.library, &append, is_full);
         match self.links.call(Lane::Ordered, group, &call).await {

@@ -1,7 +1,7 @@
 //! The production log: Redis Streams. The only folder that names its driver.
 //!
 //! - [`stores`]: the way in: connects, refuses unsafe servers, hands out the traits; [`options`]
-//! - [`log`], [`append`] through a [`gate`], [`reopen`], [`tail`]: the groups' live logs
+//! - [`log`], [`append`], [`reopen`], [`tail`]: the groups' live logs
 //! - [`consumers`] over [`work`], [`leases`], [`keeper`]: who handles what, and who may
 //! - [`idle`]: what nobody speaks in is emptied; [`memory`]: how full it is
 //! - [`witness`]: what it was told of the message store; [`walk`]: over all keys, to mend that
@@ -23,7 +23,6 @@ mod check;
 mod consumers;
 mod entry;
 mod fault;
-mod gate;
 mod idle;
 mod info;
 mod keeper;

@@ -1,6 +1,6 @@
 //! Coming back with cursors: what the welcome says, and that nothing is lost or doubled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -9,13 +9,19 @@ use crate::support::scene::{Scene, found};
 use crate::support::socket::{Socket, assert_dense, seq, seqs, text};
 
 flow!(
-    the_welcome_tells_who_one_is_and_where_each_group_stands,
-    a_cursor_gets_what_it_missed_and_then_what_comes,
-    a_cursor_too_far_behind_is_told_to_pull_and_hears_what_comes,
-    what_is_left_of_the_bound_goes_to_the_latest_active_group,
-    a_cursor_that_cannot_be_is_told_to_pull,
-    a_cursor_of_a_foreign_group_is_gone,
-    nothing_is_lost_or_doubled_through_reconnects_under_load,
+    both: [
+        the_welcome_tells_who_one_is_and_where_each_group_stands,
+        a_cursor_gets_what_it_missed_and_then_what_comes,
+        a_cursor_too_far_behind_is_told_to_pull_and_hears_what_comes,
+        what_is_left_of_the_bound_goes_to_the_latest_active_group,
+        a_cursor_that_cannot_be_is_told_to_pull,
+        a_cursor_of_a_foreign_group_is_gone,
+        nothing_is_lost_or_doubled_through_reconnects_under_load,
+    ],
+    embedded: [
+        groups_above_five_hundred_come_in_frames_of_their_own,
+    ],
+    services: [],
 );
 
 /// Says something, so often; answers what was pushed once all of it was.
@@ -68,6 +74,25 @@ async fn the_welcome_tells_who_one_is_and_where_each_group_stands(place: Place) 
         assert_eq!(told, expected);
         assert!(seq(&group["stored"]) <= 2, "{group}");
     }
+}
+
+async fn groups_above_five_hundred_come_in_frames_of_their_own(place: Place) {
+    let scene = Scene::on(&place).await;
+    let mut groups = BTreeSet::from([scene.group.clone()]);
+    for number in 1..501 {
+        groups.insert(found(&scene.owner, &format!("{number} 群"), &[]).await);
+    }
+    let cursors = json!({scene.group.as_str(): [1, 2]});
+    let mut socket = Socket::hello(&scene.server, &scene.owner, "web-1", &cursors).await;
+    let welcome = socket.wait("welcome").await;
+    let more = socket.wait("welcome_more").await;
+    assert_eq!(welcome["more"], true);
+    assert_eq!(welcome["groups"][0]["group"], scene.group.as_str());
+    let told = |frame: &Value| frame["groups"].as_array().unwrap().clone();
+    assert_eq!((told(&welcome).len(), told(&more).len()), (500, 1));
+    let all = told(&welcome).into_iter().chain(told(&more));
+    let all = all.map(|group| group["group"].as_str().unwrap().to_owned());
+    assert_eq!(all.collect::<BTreeSet<_>>(), groups);
 }
 
 async fn a_cursor_gets_what_it_missed_and_then_what_comes(place: Place) {

@@ -4,6 +4,7 @@
 //! waited for a connection or because too many were on their way. A call is never sent twice.
 //! While Redis cannot be reached, calls fail at once between attempts instead of queueing up.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::unconstrained;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::dial::Dial;
+use super::gate::Gate;
 use crate::store::redis::backoff::Backoff;
 use crate::store::redis::fault::{breaks_connection, is_demoted};
 
@@ -31,6 +33,8 @@ const SUSPICIOUS: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Link {
     dial: Dial,
+    /// By which calls go together with those over other links.
+    gate: Option<Arc<Gate>>,
     in_flight: Semaphore,
     state: Mutex<State>,
     /// The newest connection that left a caller without an answer.
@@ -69,9 +73,18 @@ impl Link {
     pub(crate) fn new(dial: Dial) -> Self {
         Self {
             dial,
+            gate: None,
             in_flight: Semaphore::new(IN_FLIGHT),
             state: Mutex::default(),
             suspect: AtomicU64::new(0),
+        }
+    }
+
+    /// The same, whose calls go through this gate.
+    pub(super) fn gated(dial: Dial, gate: Arc<Gate>) -> Self {
+        Self {
+            gate: Some(gate),
+            ..Self::new(dial)
         }
     }
 
@@ -113,7 +126,12 @@ impl Link {
     ) -> RedisResult<T> {
         // The lock is fair. The first poll, which queues the request at the connection, happens
         // under it, and without the scheduler's budget, which could put it off.
+        let gate = self.gate.as_ref();
+        let turn = gate.and_then(|gate| gate.turn(Instant::now()));
         let mut state = unconstrained(self.state.lock()).await;
+        if let Some(turn) = turn {
+            sleep_until(turn).await;
+        }
         let slot = unconstrained(self.in_flight.acquire()).await;
         let mut request = request(self.connection(&mut state).await?);
         let generation = state.generation;

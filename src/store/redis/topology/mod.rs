@@ -4,11 +4,12 @@
 //! - [`address`]: the address that is configured
 //! - [`Topology`]: the newest [`map`] of which [`home`] lies on which [`shard`]
 //! - [`sentinel`]: who is the master; [`cluster`] and [`slots`]: who serves what
-//! - [`dial`]: a new connection to a server; [`link`]: one that mends itself
+//! - [`dial`]: a new connection to a server; [`link`]: one that mends itself; [`gate`]: calls that go together
 
 pub(super) mod address;
 mod cluster;
 pub(super) mod dial;
+mod gate;
 pub(super) mod home;
 pub(super) mod link;
 pub(super) mod map;

@@ -1,8 +1,10 @@
 //! The connections to one server: several for appends, one for reads, one for consumers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::dial::Dial;
+use super::gate::Gate;
 use super::home::Home;
 use super::link::Link;
 
@@ -31,8 +33,10 @@ impl Shard {
     /// Its connections, this many of them for appends, 1 to 64.
     pub(super) fn new(dial: Dial, connections: usize) -> Self {
         let link = || Link::new(dial.clone());
+        let gate = Arc::<Gate>::default();
+        let ordered = |_| Link::gated(dial.clone(), Arc::clone(&gate));
         Self {
-            ordered: (0..connections.clamp(1, 64)).map(|_| link()).collect(),
+            ordered: (0..connections.clamp(1, 64)).map(ordered).collect(),
             reads: link(),
             consumers: link(),
             is_full: AtomicBool::new(false),

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// How long an append may wait for company, give or take the millisecond that timers go by: behind
 /// another one, and never the first after a pause.
@@ -25,15 +25,8 @@ struct Opening {
 }
 
 impl Gate {
-    /// Waits for the turn.
-    pub(super) async fn pass(&self) {
-        if let Some(at) = self.turn(Instant::now()) {
-            sleep_until(at).await;
-        }
-    }
-
     /// When somebody who comes now may pass; `None` for at once.
-    fn turn(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn turn(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = match *state {
             Some(next) if now < next.at => Some(next.at),
