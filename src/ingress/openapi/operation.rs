@@ -1,6 +1,6 @@
 //! What one route takes and answers, said beside the route itself:
 //!
-//! ```ignore
+//! ```text
 //! Route::signed(app, Method::POST, "/v1/groups", found)
 //!     .does("found_group", "Founds a group.")
 //!     .takes::<NewGroup>()
