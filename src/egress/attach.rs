@@ -19,7 +19,7 @@ use super::hub::Hub;
 use super::overview::{GroupView, Overview};
 use super::own_groups::{Known, OwnGroups};
 use super::recovery::{Recovery, Resume, Resumed};
-use super::socket::Socket;
+use super::socket::{Socket, epoch_frame};
 use crate::error::{Error, Result};
 use crate::model::group::Membership;
 use crate::model::id::{GroupId, UserId};
@@ -259,7 +259,8 @@ impl Attach {
             return Ok(HashMap::new());
         };
         until_reached(&local, Some(state.joined)).await;
-        let head = local.reached().pos;
+        let reached = local.reached();
+        let (head, rows) = (reached.pos, reached.rows_above(reached.pos));
         state.head = head;
         local.note_members(state.group.members);
         self.hub.notes.joined(user.id, group);
@@ -267,6 +268,9 @@ impl Attach {
             serde_json::value::to_raw_value(&GroupView::of(&state)).map_err(Error::internal)?;
         for socket in sockets {
             socket.send(&ServerFrame::Joined { group: &view });
+            if !rows.is_empty() {
+                socket.send_raw(&epoch_frame(group, &rows));
+            }
         }
         Ok(HashMap::from([(group, head)]))
     }

@@ -9,7 +9,8 @@ use super::socket::Socket;
 use crate::model::epoch::EpochTable;
 use crate::model::event::Entry;
 use crate::model::id::{GroupId, UserId};
-use crate::model::position::{Epoch, Position};
+use crate::model::position::{Epoch, Position, Seq};
+use crate::protocol::server::told;
 
 /// A user with at least one socket on this node.
 pub struct LocalUser {
@@ -106,6 +107,17 @@ pub struct Reached {
     pub count: u64,
     /// The epochs that its listeners were told.
     pub table: EpochTable,
+}
+
+impl Reached {
+    /// The epochs above what somebody knows who holds the events up to `known`. Before the first event
+    /// nothing is held that an epoch could have cut off.
+    pub fn rows_above(&self, known: Position) -> Vec<(Epoch, Seq)> {
+        match known {
+            Position::START => Vec::new(),
+            _ => self.table.above(known.epoch.max(1)).map(told).collect(),
+        }
+    }
 }
 
 /// A group with listeners on this node.

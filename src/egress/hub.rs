@@ -23,9 +23,8 @@ use crate::store::counts::{Count, Counts};
 use crate::store::history::History;
 use crate::telemetry::Metrics;
 
-/// How often, and how long each time, something of an epoch waits until its listeners were told.
-const TOLD_LOOKS: usize = 100;
-const TOLD_PAUSE: Duration = Duration::from_millis(10);
+/// How often it is looked whether listeners were told an epoch.
+const TOLD_PAUSE: Duration = Duration::from_millis(5);
 
 /// The listeners of this node.
 pub struct Hub {
@@ -130,16 +129,19 @@ impl Hub {
         local.is_none_or(|local| local.told() >= epoch) && socket.catch_up_epochs(group)
     }
 
-    /// As [`Hub::may_send`] within a time in which a tail and a log that is opened again are through;
-    /// answers whether it came to that.
-    pub async fn until_told(&self, socket: &Socket, group: GroupId, epoch: Epoch) -> bool {
-        for _ in 0..TOLD_LOOKS {
-            if self.may_send(socket, group, epoch) {
-                return true;
+    /// Waits for [`Hub::may_send`], for so long; answers whether it came to that.
+    pub async fn until_told(
+        &self,
+        socket: &Socket,
+        (group, epoch): (GroupId, Epoch),
+        patience: Duration,
+    ) -> bool {
+        let told = async {
+            while !self.may_send(socket, group, epoch) {
+                tokio::time::sleep(TOLD_PAUSE).await;
             }
-            tokio::time::sleep(TOLD_PAUSE).await;
-        }
-        false
+        };
+        tokio::time::timeout(patience, told).await.is_ok()
     }
 
     /// Whether members of a group of this size are told things in passing.

@@ -165,8 +165,10 @@ impl UnderWay<'_> {
         });
         owed.accepted = owed.accepted.max(receipt.pos);
         let stored = waiting.stored.max(receipt.stored);
-        drop(groups);
         if stored >= receipt.pos {
+            // It follows at once, also if it was told before.
+            owed.told = Position::START;
+            drop(groups);
             self.receipts.stored(group, stored);
         }
     }

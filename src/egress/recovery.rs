@@ -8,7 +8,7 @@ use super::hub::Hub;
 use super::missed::{Missed, Reader};
 use crate::model::id::GroupId;
 use crate::model::position::{Epoch, Position, Seq};
-use crate::protocol::server::{Verdict, told};
+use crate::protocol::server::Verdict;
 use crate::store::Result;
 use crate::store::history::History;
 
@@ -83,11 +83,7 @@ impl Recovery {
         let table = &resume.reached.table;
         // Who holds nothing is told the epoch of the head by the head.
         let known = resume.cursor.unwrap_or(resume.reached.pos);
-        // Before the first event nothing is held that an epoch could have cut off.
-        let rows: Vec<_> = match known {
-            Position::START => Vec::new(),
-            _ => table.above(known.epoch.max(1)).map(told).collect(),
-        };
+        let rows = resume.reached.rows_above(known);
         let Some(cursor) = resume.cursor.filter(|_| resume.events) else {
             return Ok(verdict(resume, rows, Some(Missed::default())));
         };

@@ -437,7 +437,8 @@ impl Lag {
     }
 }
 
-fn epoch_frame(group: GroupId, rows: &[(Epoch, Seq)]) -> Bytes {
+/// The frame that tells epochs of a group.
+pub(super) fn epoch_frame(group: GroupId, rows: &[(Epoch, Seq)]) -> Bytes {
     let groups = BTreeMap::from([(group, rows.to_vec())]);
     text_frame(&ServerFrame::Epoch { groups: &groups }.encode())
 }

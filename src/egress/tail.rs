@@ -20,7 +20,7 @@ use crate::protocol::server::{events, told};
 use crate::protocol::websocket::encode::text_frame;
 use crate::store::Result;
 use crate::store::history::History;
-use crate::store::log::{Log, Tail, Tailed};
+use crate::store::log::{Head, Log, Tail, Tailed};
 
 /// Events in one frame at most.
 const FRAME_EVENTS_MAX: usize = 100;
@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// one finds more events for each frame and more frames for each write; at least so long that many
 /// groups in which little is said share a round, and never so long that anyone notices.
 const RESTS: u32 = 4;
-const REST_MIN: Duration = Duration::from_millis(2);
+const REST_MIN: Duration = Duration::from_millis(4);
 const REST_MAX: Duration = Duration::from_millis(8);
 
 /// Pushes what is appended.
@@ -158,7 +158,11 @@ impl Pusher {
             return Ok(());
         }
         round.release();
-        let table = self.history.table(local.id).await?;
+        let head = Head {
+            pos: Position::new(epoch, 0),
+            ..Head::default()
+        };
+        let table = self.history.table_at(local.id, head, epoch).await?;
         let rows: Vec<_> = table.above(known).map(told).collect();
         if rows.is_empty() {
             return Ok(());

@@ -293,7 +293,7 @@ pub struct Tailed {
 }
 
 /// Follows the logs of the groups that someone here listens to. A doorbell, not a data pipe: a
-/// lost ring only delays, since every reconnect and a sweep every 5 s read all cursors again.
+/// lost ring only delays, since every reconnect reads all cursors again, and a sweep every 5 s compares them with the heads.
 #[async_trait]
 pub trait Tail: Send {
     /// Begins to follow a group from above `after`, or moves its cursor there.

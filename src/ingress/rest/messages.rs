@@ -214,17 +214,26 @@ async fn send(app: App, call: Call, caller: Caller) -> Result<Response> {
     };
     let under_way = app.receipts.under_way(group);
     let sent = app.messages.send(permit, &message, attempt, trace).await?;
-    let stored = under_way.until_stored(&sent.receipt, STORED_PATIENCE).await;
-    if let Some(stored) = stored
-        && !app
-            .history
-            .is_settled(group, sent.receipt.pos, stored)
-            .await?
-    {
-        let detail = "the log lost the message before it was stored; send it again";
-        return Err(Error::busy(Busy::Log, detail, 200));
-    }
-    let stored = stored.is_some();
+    let watermark = under_way.until_stored(&sent.receipt, STORED_PATIENCE).await;
+    let settled = match watermark {
+        Some(at) => {
+            let settled = app.history.is_settled(group, sent.receipt.pos, at).await;
+            settled.map(Some)
+        }
+        None => Ok(None),
+    };
+    let stored = match settled {
+        Ok(Some(false)) => {
+            let detail = "the log lost the message before it was stored; send it again";
+            return Err(Error::busy(Busy::Log, detail, 200));
+        }
+        Ok(settled) => settled.is_some(),
+        // It is in the log; whether it is stored cannot be seen now.
+        Err(error) => {
+            tracing::debug!(%error, "a message is called accepted");
+            false
+        }
+    };
     let status = match (sent.is_new, stored) {
         (false, _) => StatusCode::OK,
         (true, true) => StatusCode::CREATED,

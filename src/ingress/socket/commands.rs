@@ -24,6 +24,14 @@ use crate::protocol::client::{ClientFrame, Follow, Pull, Read, Send, Token, Typi
 use crate::protocol::code::ErrorCode;
 use crate::protocol::server::{ServerFrame, page};
 
+/// How long an `accepted` waits until its socket was told the epoch: what else is sent over it waits
+/// behind, and a client can do with it.
+const ACCEPTED_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long a page waits for that. It is refused then: to a client an event of an epoch that it was not
+/// told is a fault.
+const PAGE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A frame, and what was known when it came.
 pub(super) struct Asked {
     /// The frame.
@@ -184,8 +192,7 @@ impl Commands {
         let sent = sent.await?;
         let receipt = &sent.receipt;
         let (pos, message, at) = (receipt.pos, receipt.message, receipt.at);
-        // The client ignores what it is told too early, and is told `stored` later.
-        self.until_told(group, pos.epoch).await;
+        self.until_told(group, pos.epoch, ACCEPTED_PATIENCE).await;
         self.socket.send(&ServerFrame::Accepted {
             id,
             group,
@@ -228,7 +235,8 @@ impl Commands {
         };
         let found = timeline::read(&self.app, &permit, bounds, limit).await?;
         let newest = found.entries.iter().map(|entry| entry.pos.epoch).max();
-        if !self.until_told(group, newest.unwrap_or_default()).await {
+        let newest = newest.unwrap_or_default();
+        if !self.until_told(group, newest, PAGE_PATIENCE).await {
             let detail = "the group's log was opened again and is not followed yet; try again";
             return Err(Error::busy(Busy::Log, detail, 1000));
         }
@@ -238,8 +246,9 @@ impl Commands {
     }
 
     /// Waits until this socket was told an epoch of a group: nothing of it may come before.
-    async fn until_told(&self, group: GroupId, epoch: Epoch) -> bool {
-        self.app.hub.until_told(&self.socket, group, epoch).await
+    async fn until_told(&self, group: GroupId, epoch: Epoch, patience: Duration) -> bool {
+        let hub = &self.app.hub;
+        hub.until_told(&self.socket, (group, epoch), patience).await
     }
 
     async fn follow(&self, follow: Follow) -> Result<()> {

@@ -392,6 +392,9 @@ fn close_code(error: &Error) -> CloseCode {
 
 /// Closes a connection that is no [`Socket`] yet, or of which only the wire is at hand.
 fn close(app: &App, queue: &SendQueue, code: CloseCode, reason: &str) {
+    if queue.is_closed() {
+        return; // Whoever closed it has counted it.
+    }
     app.metrics
         .sockets_closed
         .with_label_values(&[&code.get().to_string()])

@@ -69,6 +69,23 @@ async fn a_watermark_that_is_quicker_than_the_answer_is_not_missed() {
 }
 
 #[tokio::test]
+async fn what_was_stored_before_it_was_accepted_again_is_followed_at_once() {
+    let pushing = Pushing::new().await;
+    let mut tab = pushing.welcomed("web-1").await;
+    let (receipts, group) = (new_receipts(&pushing), pushing.group);
+    let under_way = receipts.under_way(group);
+    under_way.accepted(&tab.socket, &receipt(at(1, 8), at(1, 3)));
+    receipts.stored(group, at(1, 7));
+    assert_eq!(tab.frame().await, stored(&pushing, 7));
+    let under_way = receipts.under_way(group);
+    under_way.accepted(&tab.socket, &receipt(at(1, 5), at(1, 3)));
+    assert_eq!(tab.frame().await, stored(&pushing, 7));
+    receipts.stored(group, at(1, 8));
+    assert_eq!(tab.frame().await, stored(&pushing, 8));
+    tab.has_nothing().await;
+}
+
+#[tokio::test]
 async fn a_lost_signal_is_made_up_for_by_reading_the_watermark_again() {
     let pushing = Pushing::new().await;
     let mut tab = pushing.welcomed("web-1").await;

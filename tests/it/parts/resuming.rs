@@ -7,6 +7,7 @@ use qunliu::protocol::server::Verdict;
 use serde_json::json;
 
 use super::pushing::Pushing;
+use crate::support::logs::DEADLINE;
 use crate::support::sample::at;
 
 /// Somebody with a cursor in the first epoch comes back, and goes again.
@@ -70,7 +71,12 @@ async fn who_follows_heads_from_a_dead_cursor_is_told_the_epoch() {
     node.raise(group).await;
     pushing.say().await;
     pushing.run_the_tail();
-    assert!(pushing.hub.until_told(&tab.socket, group, 2).await);
+    assert!(
+        pushing
+            .hub
+            .until_told(&tab.socket, (group, 2), DEADLINE)
+            .await
+    );
     for (cursor, verdict) in [(at(1, 9), Verdict::Epoch), (at(2, 3), Verdict::Ok)] {
         let groups = HashMap::from([(group, Some(cursor))]);
         let followed = pushing.attach.follow(&tab.socket, &groups, Level::Head);

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use qunliu::clock::ManualClock;
 use qunliu::egress::heartbeat::Heartbeat;
@@ -96,14 +97,13 @@ async fn nothing_of_an_epoch_may_be_sent_before_it_was_told() {
         assert!(!hub.may_send(&tab.socket, group, 2));
     }
     pushing.run_the_tail();
-    assert!(hub.until_told(&tab.socket, group, 2).await);
+    let patience = Duration::from_millis(200);
+    assert!(hub.until_told(&tab.socket, (group, 2), DEADLINE).await);
     assert_eq!(tab.frame().await["type"], "epoch");
-    assert!(
-        !hub.until_told(&adding.socket, group, 2).await,
-        "it is held back"
-    );
+    let told = hub.until_told(&adding.socket, (group, 2), patience).await;
+    assert!(!told, "it is held back");
     adding.socket.release(&HashMap::new());
-    assert!(hub.until_told(&adding.socket, group, 2).await);
+    assert!(hub.until_told(&adding.socket, (group, 2), DEADLINE).await);
     assert_eq!(adding.frame().await["type"], "epoch");
 }
 
