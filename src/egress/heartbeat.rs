@@ -116,12 +116,14 @@ impl Heartbeat {
         if moved.is_empty() {
             return;
         }
-        let heads = self.hub.heads_for(socket.caller.user, &moved).await;
-        let told = heads.map(|heads| socket.tell_heads(&heads));
-        if !told.unwrap_or_else(|error| {
-            tracing::debug!(%error, "heads are told later");
-            false
-        }) {
+        let is_told = match self.hub.heads_for(socket.caller.user, &moved).await {
+            Ok(heads) => socket.tell_heads(&heads),
+            Err(error) => {
+                tracing::debug!(%error, "heads are told later");
+                false
+            }
+        };
+        if !is_told {
             socket.note_moved(&moved);
         }
     }

@@ -365,15 +365,12 @@ impl Socket {
 
     /// Closes with one of our codes.
     pub fn close_with(&self, code: CloseCode, reason: &str, unsent: Unsent) {
-        if self.queue.is_closed() {
-            return;
-        }
-        self.metrics
-            .sockets_closed
-            .with_label_values(&[&code.get().to_string()])
-            .inc();
-        self.queue
-            .close(&close_frame(Some(CloseReason { code, reason })), unsent);
+        close_queue(
+            &self.queue,
+            &self.metrics,
+            CloseReason { code, reason },
+            unsent,
+        );
     }
 
     /// Notes a sign of life at this second of the hub's clock.
@@ -435,6 +432,16 @@ impl Lag {
         let owes_epoch = self.rows.iter().any(|(epoch, _)| *epoch > head.epoch);
         owes_epoch || self.dropped.is_some_and(|(_, last)| last > head)
     }
+}
+
+/// Closes a connection, and counts that, unless it is closed already.
+pub fn close_queue(queue: &SendQueue, metrics: &Metrics, why: CloseReason<'_>, unsent: Unsent) {
+    if queue.is_closed() {
+        return;
+    }
+    let code = why.code.get().to_string();
+    metrics.sockets_closed.with_label_values(&[&code]).inc();
+    queue.close(&close_frame(Some(why)), unsent);
 }
 
 /// The frame that tells epochs of a group.

@@ -20,7 +20,7 @@ use crate::protocol::server::{events, told};
 use crate::protocol::websocket::encode::text_frame;
 use crate::store::Result;
 use crate::store::history::History;
-use crate::store::log::{Head, Log, Tail, Tailed};
+use crate::store::log::{Log, Tail, Tailed};
 
 /// Events in one frame at most.
 const FRAME_EVENTS_MAX: usize = 100;
@@ -158,11 +158,7 @@ impl Pusher {
             return Ok(());
         }
         round.release();
-        let head = Head {
-            pos: Position::new(epoch, 0),
-            ..Head::default()
-        };
-        let table = self.history.table_at(local.id, head, epoch).await?;
+        let table = self.history.table_at(local.id, epoch).await?;
         let rows: Vec<_> = table.above(known).map(told).collect();
         if rows.is_empty() {
             return Ok(());

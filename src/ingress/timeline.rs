@@ -46,7 +46,10 @@ pub async fn read(app: &App, permit: &Permit<Read>, bounds: Bounds, limit: u32) 
         Bounds::After(pos) => pos.epoch,
         Bounds::Before(pos) => pos.map_or(0, |pos| pos.epoch),
     };
-    let mut table = app.history.table_at(group, head, named).await?;
+    let mut table = app
+        .history
+        .table_at(group, named.max(head.pos.epoch))
+        .await?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let visible_after = permit.visible_after();
     let mut entries = match bounds {

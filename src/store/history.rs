@@ -73,15 +73,15 @@ impl History {
         Ok(tables.map(Option::unwrap_or_default).collect())
     }
 
-    /// The epoch table of a group whose head was read before, no older than the head and than the epoch
-    /// `named`, of which somebody knows. Where the live log keeps its table, as it nearly always does,
-    /// the message store is not asked.
+    /// The epoch table of a group, no older than the epoch `known`: of a head that was read before, or of
+    /// what somebody names. Where the live log keeps its table, as it nearly always does, the message
+    /// store is not asked.
     ///
     /// # Errors
     /// A store does not answer.
-    pub async fn table_at(&self, group: GroupId, head: Head, named: Epoch) -> Result<EpochTable> {
-        let kept = self.tables(&[group], &[head]).await?.pop();
-        match kept.filter(|table| table.epoch() >= named) {
+    pub async fn table_at(&self, group: GroupId, known: Epoch) -> Result<EpochTable> {
+        let kept = self.log.tables(&[group]).await?.pop().flatten();
+        match kept.filter(|table| table.epoch() >= known.max(1)) {
             Some(table) => Ok(table),
             None => self.table(group).await,
         }

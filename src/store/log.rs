@@ -293,7 +293,8 @@ pub struct Tailed {
 }
 
 /// Follows the logs of the groups that someone here listens to. A doorbell, not a data pipe: a
-/// lost ring only delays, since every reconnect reads all cursors again, and a sweep every 5 s compares them with the heads.
+/// lost ring only delays, since every reconnect reads all cursors again, and a sweep every 5 s
+/// compares them with the heads.
 #[async_trait]
 pub trait Tail: Send {
     /// Begins to follow a group from above `after`, or moves its cursor there.

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! What follows from the kind of a route is not said again: one that spends of a limit may answer
-//! `rate_limited`, a signed one `unauthenticated`, one with a body `bad_request`, one with a variable in its path `not_found`,
-//! and whatever asks a store `busy`.
+//! `rate_limited`, a signed one `unauthenticated`, one with a body `bad_request`, one with a variable
+//! in its path `not_found`, and whatever asks a store `busy`.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use warp::http::StatusCode;

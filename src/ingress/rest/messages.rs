@@ -215,25 +215,7 @@ async fn send(app: App, call: Call, caller: Caller) -> Result<Response> {
     let under_way = app.receipts.under_way(group);
     let sent = app.messages.send(permit, &message, attempt, trace).await?;
     let watermark = under_way.until_stored(&sent.receipt, STORED_PATIENCE).await;
-    let settled = match watermark {
-        Some(at) => {
-            let settled = app.history.is_settled(group, sent.receipt.pos, at).await;
-            settled.map(Some)
-        }
-        None => Ok(None),
-    };
-    let stored = match settled {
-        Ok(Some(false)) => {
-            let detail = "the log lost the message before it was stored; send it again";
-            return Err(Error::busy(Busy::Log, detail, 200));
-        }
-        Ok(settled) => settled.is_some(),
-        // It is in the log; whether it is stored cannot be seen now.
-        Err(error) => {
-            tracing::debug!(%error, "a message is called accepted");
-            false
-        }
-    };
+    let stored = is_stored(&app, group, sent.receipt.pos, watermark).await?;
     let status = match (sent.is_new, stored) {
         (false, _) => StatusCode::OK,
         (true, true) => StatusCode::CREATED,
@@ -253,4 +235,31 @@ async fn send(app: App, call: Call, caller: Caller) -> Result<Response> {
             receipt,
         },
     ))
+}
+
+/// Whether a message that stands at `pos` is stored as the watermark says, where it came so far; where
+/// that cannot be seen now, it is not called so.
+///
+/// # Errors
+/// `busy` if a later epoch cut it off.
+async fn is_stored(
+    app: &App,
+    group: GroupId,
+    pos: Position,
+    watermark: Option<Position>,
+) -> Result<bool> {
+    let Some(watermark) = watermark else {
+        return Ok(false);
+    };
+    match app.history.is_settled(group, pos, watermark).await {
+        Ok(true) => Ok(true),
+        Ok(false) => {
+            let detail = "the log lost the message before it was stored; send it again";
+            Err(Error::busy(Busy::Log, detail, 200))
+        }
+        Err(error) => {
+            tracing::debug!(%error, "a message is called accepted");
+            Ok(false)
+        }
+    }
 }

@@ -24,7 +24,7 @@ use super::{answers, closing};
 use crate::access::Caller;
 use crate::egress::attach::{Attached, pieces};
 use crate::egress::send_queue::{Pushed, SendQueue, Unsent};
-use crate::egress::socket::Socket;
+use crate::egress::socket::{Socket, close_queue};
 use crate::error::{Error, Result};
 use crate::ingress::app::App;
 use crate::ingress::auth::ticket;
@@ -38,7 +38,6 @@ use crate::protocol::code::{ErrorCode, close};
 use crate::protocol::json::NESTING_MAX;
 use crate::protocol::server::{Limits, ServerFrame, Welcome};
 use crate::protocol::websocket::close::{CloseCode, CloseReason};
-use crate::protocol::websocket::encode::close_frame;
 
 /// How long a client may take to say `hello`.
 const HELLO_PATIENCE: Duration = Duration::from_secs(5);
@@ -392,15 +391,8 @@ fn close_code(error: &Error) -> CloseCode {
 
 /// Closes a connection that is no [`Socket`] yet, or of which only the wire is at hand.
 fn close(app: &App, queue: &SendQueue, code: CloseCode, reason: &str) {
-    if queue.is_closed() {
-        return; // Whoever closed it has counted it.
-    }
-    app.metrics
-        .sockets_closed
-        .with_label_values(&[&code.get().to_string()])
-        .inc();
-    let reason = CloseReason { code, reason };
-    queue.close(&close_frame(Some(reason)), Unsent::Deliver);
+    let why = CloseReason { code, reason };
+    close_queue(queue, &app.metrics, why, Unsent::Deliver);
 }
 
 /// What follows a broken protocol: the error, then the close with its code.

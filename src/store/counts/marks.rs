@@ -172,7 +172,10 @@ impl Counts {
         if live == Some(0) && pos.seq <= head.pos.seq {
             return Ok(Some(0));
         }
-        let mut table = self.history.table_at(group, head, pos.epoch).await?;
+        let mut table = self
+            .history
+            .table_at(group, pos.epoch.max(head.pos.epoch))
+            .await?;
         let sent = self.sent(user, group, &table);
         if let Some(own) = sent.first_above(pos, head.stored).await? {
             return Ok(Some(own.saturating_sub(1)));

@@ -19,15 +19,20 @@ const OPTIONS: Options = Options {
     cache_age_s_max: 3600,
 };
 
+/// Somebody in a session of their own.
+fn caller(user: UserId) -> Caller {
+    Caller {
+        user,
+        session: SessionId::generate(AT),
+    }
+}
+
 #[tokio::test]
 async fn a_removal_by_another_node_ends_what_is_remembered_of_the_membership() {
     let pushing = Pushing::new().await;
     let (node, group) = (&pushing.node, pushing.group);
     let access = Access::new(pushing.directory.clone(), node.log.clone(), &OPTIONS);
-    let caller = Caller {
-        user: pushing.member,
-        session: SessionId::generate(AT),
-    };
+    let caller = caller(pushing.member);
     access.permit::<Read>(caller, group).await.unwrap();
     pushing.remove_the_member().await;
     // A send goes by what is remembered; the log refuses it and says where to look.
@@ -49,10 +54,7 @@ async fn a_promotion_by_another_node_ends_what_is_remembered_of_the_role() {
     let pushing = Pushing::new().await;
     let (node, group) = (&pushing.node, pushing.group);
     let access = Access::new(pushing.directory.clone(), node.log.clone(), &OPTIONS);
-    let caller = Caller {
-        user: pushing.member,
-        session: SessionId::generate(AT),
-    };
+    let caller = caller(pushing.member);
     pushing.set_role(Role::Member, Role::Guest).await;
     let refused = access.permit_send(caller, group).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::Forbidden);
@@ -70,11 +72,8 @@ async fn end_untold(pushing: &Pushing, user: UserId) {
 }
 
 async fn is_remembered(access: &Access, pushing: &Pushing, user: UserId) -> bool {
-    let caller = Caller {
-        user,
-        session: SessionId::generate(AT),
-    };
-    access.permit_send(caller, pushing.group).await.is_ok()
+    let permit = access.permit_send(caller(user), pushing.group).await;
+    permit.is_ok()
 }
 
 #[tokio::test]

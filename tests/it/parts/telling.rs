@@ -8,12 +8,13 @@ use std::time::Duration;
 use qunliu::clock::ManualClock;
 use qunliu::egress::heartbeat::Heartbeat;
 use qunliu::egress::socket::Push;
+use qunliu::model::id::GroupId;
 use qunliu::protocol::client::Level;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::pushing::{Pushing, positions};
+use super::pushing::{Pushing, Tab, positions};
 use crate::support::eventually;
 use crate::support::logs::{AT, DEADLINE};
 use crate::support::sample::at;
@@ -107,12 +108,8 @@ async fn nothing_of_an_epoch_may_be_sent_before_it_was_told() {
     assert_eq!(adding.frame().await["type"], "epoch");
 }
 
-/// Its place is behind what was dropped, of which the client is told by `resync`.
-#[tokio::test]
-async fn who_lags_is_told_an_epoch_before_anything_of_it() {
-    let pushing = Pushing::new().await;
-    let (hub, group) = (&pushing.hub, pushing.group);
-    let mut tab = pushing.welcomed("web-1").await;
+/// Pushes `[1,3]`, which is more than its queue may ever hold.
+fn overflow(tab: &Tab, group: GroupId) {
     tab.socket.push(&Push {
         group,
         from: at(1, 2),
@@ -120,6 +117,15 @@ async fn who_lags_is_told_an_epoch_before_anything_of_it() {
         frame: vec![0; 2 << 20].into(),
         may_wait: false,
     });
+}
+
+/// Its place is behind what was dropped, of which the client is told by `resync`.
+#[tokio::test]
+async fn who_lags_is_told_an_epoch_before_anything_of_it() {
+    let pushing = Pushing::new().await;
+    let (hub, group) = (&pushing.hub, pushing.group);
+    let mut tab = pushing.welcomed("web-1").await;
+    overflow(&tab, group);
     tab.socket.tell_epochs(group, &[(2, 4)]);
     assert!(tab.socket.tell_heads(&[(group, at(2, 4), 1, 0)]));
     tab.socket.catch_up();
@@ -172,14 +178,7 @@ async fn who_was_not_sent_all_of_a_group_is_not_relied_on_to_know_its_epoch() {
     let pushing = Pushing::new().await;
     let (mut tab, group) = (pushing.welcomed("web-1").await, pushing.group);
     assert_eq!(pushing.hub.told(&tab.socket, group), Some(1));
-    // More than its queue may ever hold.
-    tab.socket.push(&Push {
-        group,
-        from: at(1, 2),
-        last: at(1, 3),
-        frame: vec![0; 2 << 20].into(),
-        may_wait: false,
-    });
+    overflow(&tab, group);
     assert_eq!(pushing.hub.told(&tab.socket, group), None);
     tab.socket.catch_up();
     let resync = json!({"type": "resync", "group": group, "from": [1, 2], "head": [1, 3]});
