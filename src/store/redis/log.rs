@@ -178,17 +178,12 @@ async fn heads(
     }
 }
 
-/// Asks for the head of a group.
-pub(super) fn read_head(group: GroupId) -> Cmd {
-    let mut read = cmd("GET");
-    read.arg(keys::head(group));
-    read
-}
-
 /// A head and an own total are read in one step: of two, an own message may come between.
 fn read(links: &Links, group: GroupId, member: Option<UserId>) -> Cmd {
     let Some(member) = member else {
-        return read_head(group);
+        let mut read = cmd("GET");
+        read.arg(keys::head(group));
+        return read;
     };
     let keys = [keys::head(group), keys::own(group)];
     let mut call = links.library.call(Function::Counted, &keys);

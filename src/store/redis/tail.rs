@@ -17,8 +17,8 @@ use super::entry;
 use super::fault::fault;
 use super::keys;
 use super::links::{HomeCall, Links};
-use super::log::read_head;
-use super::reply::{bytes, pairs, text};
+use super::reply::{bytes, list, pairs, text};
+use super::topology::home::Home;
 use super::topology::shard::Lane;
 use crate::model::event::Entry;
 use crate::model::id::GroupId;
@@ -219,16 +219,21 @@ impl RedisTail {
         Ok(found)
     }
 
-    /// As few commands as the servers allow.
     fn xreads(&self, chunk: &[(GroupId, Position)]) -> Vec<HomeCall> {
-        let mut chunk = chunk.to_vec();
-        chunk.sort_unstable_by_key(|(group, _)| group.partition());
+        let pieces = self.pieces(chunk).into_iter();
+        pieces.map(|(home, piece)| (home, xread(&piece))).collect()
+    }
+
+    /// Cuts groups into pieces that one command each may be about, as few as the servers allow.
+    fn pieces(&self, groups: &[(GroupId, Position)]) -> Vec<(Home, Vec<(GroupId, Position)>)> {
+        let mut groups = groups.to_vec();
+        groups.sort_unstable_by_key(|(group, _)| group.partition());
         let is_together = |(one, _): &(GroupId, _), (other, _): &(GroupId, _)| {
             self.bells.joins_homes() || one.partition() == other.partition()
         };
-        let together = chunk.chunk_by(is_together);
-        together
-            .filter_map(|groups| Some((groups.first()?.0.into(), xread(groups))))
+        let pieces = groups.chunk_by(is_together);
+        pieces
+            .filter_map(|piece| Some((piece.first()?.0.into(), piece.to_vec())))
             .collect()
     }
 
@@ -238,33 +243,29 @@ impl RedisTail {
         &mut self,
         groups: &[(GroupId, Position)],
     ) -> Result<HashMap<GroupId, Head>> {
-        let reads = groups
+        let pieces = self.pieces(groups);
+        let reads = pieces
             .iter()
-            .map(|(group, _)| ((*group).into(), read_head(*group)));
-        let answers = self
-            .links
-            .each(Lane::Reads, &reads.collect::<Vec<_>>())
-            .await;
+            .map(|(home, piece)| (*home, read_heads(piece)));
+        let reads: Vec<HomeCall> = reads.collect();
+        let answers = self.links.each(Lane::Reads, &reads).await;
         let mut above = HashMap::new();
-        for ((group, after), answer) in groups.iter().zip(answers) {
+        for ((home, piece), answer) in pieces.iter().zip(answers) {
             match answer {
-                Ok(Value::Nil) => {}
-                Ok(kept) => match text(&kept).and_then(entry::head) {
-                    Ok(head) if head.pos > *after => drop(above.insert(*group, head)),
-                    Ok(_) => {}
-                    // It must hold up no other group.
-                    Err(error) => tracing::error!(%group, %error, "a head cannot be read"),
-                },
-                Err(error) => self.give_up(*group, &error),
+                Ok(heads) => {
+                    let kept = piece.iter().zip(list(&heads)?);
+                    above.extend(kept.filter_map(|(cursor, kept)| head_above(*cursor, kept)));
+                }
+                Err(error) => self.give_up(*home, &error),
             }
         }
         Ok(above)
     }
 
-    /// Nothing is heard of the server of `group` until it answers again.
-    fn give_up(&mut self, group: GroupId, error: &RedisError) {
-        if self.bells.hears(group) {
-            self.bells.hang_up(self.bells.seat(group), error);
+    /// Nothing is heard of the server of `home` until it answers again.
+    fn give_up(&mut self, home: Home, error: &RedisError) {
+        if self.bells.hears(home) {
+            self.bells.hang_up(self.bells.seat(home), error);
         }
     }
 
@@ -303,11 +304,10 @@ impl RedisTail {
 
     /// Marks the groups whose head is above the cursor, in case a ring was lost.
     async fn sweep(&mut self) -> Result<()> {
-        let cursors: Vec<_> = self
-            .watched
-            .iter()
-            .map(|(group, w)| (*group, w.after))
-            .collect();
+        let cursors = self.watched.iter().map(|(group, w)| (*group, w.after));
+        let mut cursors: Vec<_> = cursors.collect();
+        // Groups of a home follow each other, so that a chunk has few pieces.
+        cursors.sort_unstable_by_key(|(group, _)| group.partition());
         let mut above = Vec::new();
         for chunk in cursors.chunks(STREAMS) {
             above.extend(self.heads_above(chunk).await?.into_keys());
@@ -315,6 +315,29 @@ impl RedisTail {
         above.into_iter().for_each(|group| self.mark(group, true));
         self.sweep_at = Instant::now() + SWEEP;
         Ok(())
+    }
+}
+
+fn read_heads(groups: &[(GroupId, Position)]) -> Cmd {
+    let mut read = cmd("MGET");
+    for (group, _) in groups {
+        read.arg(keys::head(*group));
+    }
+    read
+}
+
+/// The head that is kept of a group, if it is above the cursor.
+fn head_above((group, after): (GroupId, Position), kept: &Value) -> Option<(GroupId, Head)> {
+    if matches!(kept, Value::Nil) {
+        return None;
+    }
+    match text(kept).and_then(entry::head) {
+        Ok(head) => (head.pos > after).then_some((group, head)),
+        // It must hold up no other group.
+        Err(error) => {
+            tracing::error!(%group, %error, "a head cannot be read");
+            None
+        }
     }
 }
 

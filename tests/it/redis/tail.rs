@@ -151,6 +151,49 @@ async fn a_tail_is_told_of_a_new_epoch_without_events() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_above_a_cursor_is_found_although_nothing_rang() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let process = server.process().await;
+    let log = &process.stores.log;
+    let mut tail = log.tail().await.unwrap();
+    let mut groups = Vec::new();
+    for _ in 0..300 {
+        let group = new_group(log).await;
+        tail.watch(group.id, group.pos(0));
+        groups.push(group.id);
+    }
+    // Only streams ring. Of the heads two cannot be read, and one is that of a group with more events.
+    let mut raw = server.raw().await;
+    let further = new_group(log).await;
+    further.say(user(), "1").await;
+    let mut read = cmd("GET");
+    let head: Vec<u8> = read
+        .arg(key('h', further.id))
+        .query_async(&mut raw)
+        .await
+        .unwrap();
+    let [garbled, other_type, ahead] = [groups[7], groups[8], groups[290]];
+    for (group, kept) in [(garbled, b"?".to_vec()), (ahead, head)] {
+        let mut set = cmd("SET");
+        set.arg(key('h', group)).arg(kept);
+        set.exec_async(&mut raw).await.unwrap();
+    }
+    let mut replace = redis::pipe();
+    replace
+        .del(key('h', other_type))
+        .lpush(key('h', other_type), "?");
+    replace.exec_async(&mut raw).await.unwrap();
+
+    let mut seen = tailed(&mut tail).await;
+    let only = seen.pop().unwrap();
+    assert!(seen.is_empty(), "{seen:?}");
+    assert_eq!((only.group, only.entries.len()), (ahead, 0));
+    assert_eq!(only.head_above.map(|head| head.pos), Some(further.pos(1)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_tail_follows_more_groups_than_one_read_takes() {
     let Some(server) = RedisServer::start().await else {
         return;
