@@ -151,9 +151,9 @@ impl Appender {
     ///
     /// # Errors
     /// `conflict` for another content under the same `client_id`. `busy` if nothing was written:
-    /// the log is full, or it did not answer others a moment ago. `internal` if the outcome is
-    /// unknown, within a second when it is the log that does not answer. The same send may be
-    /// sent again after either.
+    /// the log is full, or did not answer others a moment ago, or the message store could not be
+    /// asked. `internal` if the outcome is unknown, within a second when it is the log that does
+    /// not answer. The same send may be sent again after either.
     pub async fn append(&self, request: &Request) -> Result<Placed> {
         let mut span = self.traces.child("append", Kind::Internal, request.trace);
         let placed = self.append_in(request, span.trace()).await;
@@ -189,7 +189,7 @@ impl Appender {
                 Ok(placed)
             }
             Ok(Err(error)) => Err(error),
-            Err(_elapsed) => Err(outcome_unknown()),
+            Err(_elapsed) => Err(learnt.out_of_time()),
         }
     }
 
@@ -383,6 +383,15 @@ impl Learnt {
         self.replace = Some(pos);
         self.must_ask = true;
         self.asked = None;
+    }
+
+    /// Why an append ends whose time is over: if each call of the log was answered, none has written.
+    fn out_of_time(&self) -> Error {
+        if self.must_ask || self.silent_since.is_some() {
+            return outcome_unknown();
+        }
+        let detail = "a store does not answer; nothing was written";
+        Error::busy(Busy::Store, detail, RETRY_AFTER_MS)
     }
 }
 

@@ -1,5 +1,5 @@
 //! What an append answers while the log or the epoch is in doubt: tried again for a while, then
-//! an unknown outcome; `busy` only where nothing was sent to the log.
+//! an unknown outcome; `busy` only where nothing was written.
 
 use std::time::Duration;
 
@@ -80,12 +80,23 @@ async fn a_group_that_is_being_opened_makes_no_other_busy() {
     let waits = node.log.open.reached_by(2);
     let error = given_up(&node, opening, &fixed, waits).await;
     tokio::time::resume();
-    assert_eq!(error.code, ErrorCode::Internal, "{error}");
+    assert_eq!(error.code, ErrorCode::Busy, "{error}");
     let receipt = node.append(open, text(user(), "在")).await;
     assert_eq!(receipt.pos, Position::new(1, 2));
     node.log.open.open();
     let receipt = node.append(opening, fixed).await;
     assert_eq!(receipt.pos, Position::new(1, 1));
+}
+
+#[tokio::test]
+async fn after_a_call_without_an_answer_the_outcome_stays_unknown() {
+    let (node, opening) = (Node::new().await, group());
+    node.log.append.turn_one_away();
+    node.log.open.shut();
+    let waits = node.log.open.reached_by(1);
+    let error = given_up(&node, opening, &text(user(), "有人吗"), waits).await;
+    tokio::time::resume();
+    assert_eq!(error.code, ErrorCode::Internal, "{error}");
 }
 
 #[tokio::test]

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+use uuid::Uuid;
+
 use super::{Evidence, IN_FLIGHT_MIN, size, sum, talking, turn};
 use crate::support::load::{Load, Size, of};
 use crate::support::node::{House, Node};
 use crate::support::process::{Signal, wait_for};
+use crate::support::server::Person;
 use crate::support::services::{Service, Services};
 
 const RETRIES: &str = "qunliu_consumer_retries_total";
@@ -155,6 +159,50 @@ async fn a_mongodb_that_hangs_loses_and_doubles_nothing() {
     .tell(&counts);
     cluster.nodes[0].misses(&[]).await;
     cluster.shows(3.0, |oldest| oldest == 0.0).await;
+}
+
+/// What says at which head it was first tried is in the log without MongoDB; of what does not, only
+/// MongoDB knows whether it is new.
+#[tokio::test]
+async fn sends_by_rest_are_accepted_or_put_off_while_mongodb_hangs() {
+    let _turn = turn().await;
+    let Some(services) = Services::start() else {
+        return;
+    };
+    let house = House::new(services.environment());
+    let node = house.start("node").await;
+    let owner = Person::register(node.address(), "li.lei").await;
+    let client = &owner.client;
+    let path = format!("{}/messages", owner.found("老街面馆", &[]).await);
+    let message = |words: &str, again: &Value| json!({"client_id": Uuid::new_v4(), "body": {"kind": "text", "text": words}, "again": again});
+    let hello = client
+        .post(&path, &message("在吗", &Value::Null))
+        .await
+        .sent();
+
+    let (placed, unplaced) = (
+        message("几点开门?", &hello["pos"]),
+        message("明天呢?", &Value::Null),
+    );
+    services.pause(Service::MongoDb);
+    let accepted = client.post(&path, &placed).await;
+    let put_off = client.post(&path, &unplaced).await;
+    services.resume(Service::MongoDb);
+    assert_eq!(accepted.status, 202, "{accepted:?}");
+    assert_eq!(accepted.sent()["receipt"], "accepted");
+    put_off.problem(503, "busy");
+    assert_eq!(put_off.header("retry-after"), "1");
+
+    let pos = |seq: u64| json!([hello["pos"][0], hello["pos"][1].as_u64().unwrap() + seq]);
+    let stored = async |message: &Value| {
+        let sent = client.post(&path, message).await;
+        let told: Value = serde_json::from_str(&sent.text).unwrap();
+        (told["receipt"] == "stored").then(|| (sent.status, told["pos"].clone()))
+    };
+    let placed = wait_for("the accepted one is stored", async || stored(&placed).await);
+    assert_eq!(placed.await, (200, pos(1)));
+    let unplaced = wait_for("the other is stored", async || stored(&unplaced).await);
+    assert_eq!(unplaced.await.1, pos(2));
 }
 
 /// Nobody's session can be seen to go on while PostgreSQL hangs: sends are put off, pushes wait,
