@@ -33,6 +33,9 @@ const ENTRIES: usize = 32;
 /// How often heads are compared, in case a ring was lost.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// A group, and the position after which it is read.
+type Cursor = (GroupId, Position);
+
 /// A tail over connections of its own.
 pub(super) struct RedisTail {
     links: Arc<Links>,
@@ -164,14 +167,14 @@ impl RedisTail {
 
     /// The groups to read next, with their cursors: those of an interrupted read first. Those whose
     /// server is not heard are marked again as soon as it is.
-    fn chunk(&mut self) -> Vec<(GroupId, Position)> {
+    fn chunk(&mut self) -> Vec<Cursor> {
         self.reading
             .retain(|group| self.watched.contains_key(group) && self.bells.hears(*group));
         if self.reading.is_empty() {
             self.refill();
         }
         let cursor = |group: &GroupId| self.watched.get(group).map(|w| (*group, w.after));
-        self.reading.iter().filter_map(cursor).collect()
+        by_partition(self.reading.iter().filter_map(cursor))
     }
 
     fn refill(&mut self) {
@@ -186,7 +189,7 @@ impl RedisTail {
         }
     }
 
-    async fn read(&mut self, chunk: &[(GroupId, Position)]) -> Result<Vec<Tailed>> {
+    async fn read(&mut self, chunk: &[Cursor]) -> Result<Vec<Tailed>> {
         let mut found = self.xread(chunk).await?;
         let silent: Vec<_> = chunk
             .iter()
@@ -208,10 +211,7 @@ impl RedisTail {
         Ok(self.settle(chunk, found, &above))
     }
 
-    async fn xread(
-        &mut self,
-        chunk: &[(GroupId, Position)],
-    ) -> Result<HashMap<GroupId, Vec<Entry>>> {
+    async fn xread(&mut self, chunk: &[Cursor]) -> Result<HashMap<GroupId, Vec<Entry>>> {
         let mut found = HashMap::new();
         for answer in self.bells.ask(&self.xreads(chunk)).await {
             found.extend(streams(&answer)?);
@@ -219,30 +219,26 @@ impl RedisTail {
         Ok(found)
     }
 
-    fn xreads(&self, chunk: &[(GroupId, Position)]) -> Vec<HomeCall> {
+    fn xreads(&self, chunk: &[Cursor]) -> Vec<HomeCall> {
         let pieces = self.pieces(chunk).into_iter();
-        pieces.map(|(home, piece)| (home, xread(&piece))).collect()
+        pieces.map(|(home, piece)| (home, xread(piece))).collect()
     }
 
-    /// Cuts groups into pieces that one command each may be about, as few as the servers allow.
-    fn pieces(&self, groups: &[(GroupId, Position)]) -> Vec<(Home, Vec<(GroupId, Position)>)> {
-        let mut groups = groups.to_vec();
-        groups.sort_unstable_by_key(|(group, _)| group.partition());
-        let is_together = |(one, _): &(GroupId, _), (other, _): &(GroupId, _)| {
+    /// Cuts groups, which are by partition, into pieces that one command each may be about: as few
+    /// as the servers allow.
+    fn pieces<'a>(&self, groups: &'a [Cursor]) -> Vec<(Home, &'a [Cursor])> {
+        let is_together = |(one, _): &Cursor, (other, _): &Cursor| {
             self.bells.joins_homes() || one.partition() == other.partition()
         };
         let pieces = groups.chunk_by(is_together);
         pieces
-            .filter_map(|piece| Some((piece.first()?.0.into(), piece.to_vec())))
+            .filter_map(|piece| Some((piece.first()?.0.into(), piece)))
             .collect()
     }
 
     /// Those of `groups` whose head is above the cursor. Where a server does not tell, all of its
     /// groups are read again later.
-    async fn heads_above(
-        &mut self,
-        groups: &[(GroupId, Position)],
-    ) -> Result<HashMap<GroupId, Head>> {
+    async fn heads_above(&mut self, groups: &[Cursor]) -> Result<HashMap<GroupId, Head>> {
         let pieces = self.pieces(groups);
         let reads = pieces
             .iter()
@@ -272,7 +268,7 @@ impl RedisTail {
     /// Moves cursors to what was found.
     fn settle(
         &mut self,
-        chunk: &[(GroupId, Position)],
+        chunk: &[Cursor],
         mut found: HashMap<GroupId, Vec<Entry>>,
         above: &HashMap<GroupId, Head>,
     ) -> Vec<Tailed> {
@@ -305,9 +301,7 @@ impl RedisTail {
     /// Marks the groups whose head is above the cursor, in case a ring was lost.
     async fn sweep(&mut self) -> Result<()> {
         let cursors = self.watched.iter().map(|(group, w)| (*group, w.after));
-        let mut cursors: Vec<_> = cursors.collect();
-        // Groups of a home follow each other, so that a chunk has few pieces.
-        cursors.sort_unstable_by_key(|(group, _)| group.partition());
+        let cursors = by_partition(cursors);
         let mut above = Vec::new();
         for chunk in cursors.chunks(STREAMS) {
             above.extend(self.heads_above(chunk).await?.into_keys());
@@ -318,7 +312,14 @@ impl RedisTail {
     }
 }
 
-fn read_heads(groups: &[(GroupId, Position)]) -> Cmd {
+/// Groups of a home follow each other, so that few commands are about all of them.
+fn by_partition(cursors: impl Iterator<Item = Cursor>) -> Vec<Cursor> {
+    let mut cursors: Vec<_> = cursors.collect();
+    cursors.sort_unstable_by_key(|(group, _)| group.partition());
+    cursors
+}
+
+fn read_heads(groups: &[Cursor]) -> Cmd {
     let mut read = cmd("MGET");
     for (group, _) in groups {
         read.arg(keys::head(*group));
@@ -327,7 +328,7 @@ fn read_heads(groups: &[(GroupId, Position)]) -> Cmd {
 }
 
 /// The head that is kept of a group, if it is above the cursor.
-fn head_above((group, after): (GroupId, Position), kept: &Value) -> Option<(GroupId, Head)> {
+fn head_above((group, after): Cursor, kept: &Value) -> Option<(GroupId, Head)> {
     if matches!(kept, Value::Nil) {
         return None;
     }
@@ -341,7 +342,7 @@ fn head_above((group, after): (GroupId, Position), kept: &Value) -> Option<(Grou
     }
 }
 
-fn xread(chunk: &[(GroupId, Position)]) -> Cmd {
+fn xread(chunk: &[Cursor]) -> Cmd {
     let mut read = cmd("XREAD");
     read.arg("COUNT").arg(ENTRIES).arg("STREAMS");
     for (group, _) in chunk {

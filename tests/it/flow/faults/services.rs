@@ -174,7 +174,10 @@ async fn sends_by_rest_are_accepted_or_put_off_while_mongodb_hangs() {
     let owner = Person::register(node.address(), "li.lei").await;
     let client = &owner.client;
     let path = format!("{}/messages", owner.found("老街面馆", &[]).await);
-    let message = |words: &str, again: &Value| json!({"client_id": Uuid::new_v4(), "body": {"kind": "text", "text": words}, "again": again});
+    let message = |words: &str, again: &Value| {
+        let body = json!({"kind": "text", "text": words});
+        json!({"client_id": Uuid::new_v4(), "body": body, "again": again})
+    };
     let hello = client
         .post(&path, &message("在吗", &Value::Null))
         .await
@@ -196,7 +199,7 @@ async fn sends_by_rest_are_accepted_or_put_off_while_mongodb_hangs() {
     let pos = |seq: u64| json!([hello["pos"][0], hello["pos"][1].as_u64().unwrap() + seq]);
     let stored = async |message: &Value| {
         let sent = client.post(&path, message).await;
-        let told: Value = serde_json::from_str(&sent.text).unwrap();
+        let told = sent.body();
         (told["receipt"] == "stored").then(|| (sent.status, told["pos"].clone()))
     };
     let placed = wait_for("the accepted one is stored", async || stored(&placed).await);
