@@ -1,7 +1,10 @@
 //! Every metric of the server, declared once, with its help text.
 //!
-//! Names are `qunliu_<noun>_<unit>_total` for counters. To add one: a line in [`Metrics`] here.
+//! Names are `qunliu_<noun>_<unit>_total` for counters. To add one: a line in `metrics!` here.
 //! Labels take few values that are known beforehand, never a group, a user or an address.
+
+use std::ops::Deref;
+use std::sync::Arc;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -64,11 +67,23 @@ fn latency(name: &str, help: &str) -> HistogramOpts {
     HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec())
 }
 
+/// The metrics of one server. Built once and passed to whoever counts; a clone counts in the same.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Named>);
+
+impl Deref for Metrics {
+    type Target = Named;
+
+    fn deref(&self) -> &Named {
+        &self.0
+    }
+}
+
 macro_rules! metrics {
     ($($field:ident: $kind:ty = $name:literal, $help:literal, [$($label:literal),*];)+) => {
-        /// The metrics of one server. Built once and passed to whoever counts.
-        #[derive(Debug, Clone)]
-        pub struct Metrics {
+        /// Each metric by its name here.
+        #[derive(Debug)]
+        pub struct Named {
             registry: Registry,
             $(#[doc = $help] pub $field: $kind,)+
         }
@@ -85,7 +100,7 @@ macro_rules! metrics {
                     let $field = <$kind as Metric>::make($name, $help, &[$($label),*])?;
                     registry.register(Box::new($field.clone()))?;
                 )+
-                Ok(Self { registry, $($field,)+ })
+                Ok(Self(Arc::new(Named { registry, $($field,)+ })))
             }
         }
     };

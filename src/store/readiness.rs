@@ -85,15 +85,14 @@ impl Readiness {
     ) -> Result<(), &'static str> {
         let asked = Instant::now();
         let answered = matches!(timeout(ANSWERS_WITHIN, answer).await, Ok(Ok(_)));
-        let Metrics {
-            store_ready,
-            store_probe_seconds,
-            ..
-        } = &self.metrics;
         let name = [store];
         let took = asked.elapsed().as_secs_f64();
-        store_ready.with_label_values(&name).set(answered.into());
-        store_probe_seconds.with_label_values(&name).set(took);
+        self.metrics
+            .store_ready
+            .with_label_values(&name)
+            .set(answered.into());
+        let seconds = &self.metrics.store_probe_seconds;
+        seconds.with_label_values(&name).set(took);
         match answered {
             true => Ok(()),
             false => Err(store),
