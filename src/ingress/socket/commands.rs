@@ -54,7 +54,8 @@ pub(super) enum Offence {
 /// The commands of one socket.
 pub(super) struct Commands {
     app: App,
-    socket: Arc<Socket>,
+    /// Where they answer.
+    pub(super) socket: Arc<Socket>,
     /// Whose budgets they spend.
     asker: Asker,
 }

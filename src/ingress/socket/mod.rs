@@ -6,7 +6,7 @@
 //! idle connection holds no buffer: bytes are read into one scratch buffer per thread, and only a
 //! message that has not yet arrived whole is kept. None of that knows JSON, tokens or groups.
 //!
-//! Above the transport, [`session`] greets a client and runs its commands.
+//! Above the transport, `greeting` lets a client in, and `session` runs its commands.
 
 pub mod handshake; // is this request an upgrade that we accept
 pub mod upgrade; // the raw stream out of hyper
@@ -19,10 +19,11 @@ mod scratch; // the read buffer that all connections of a thread share
 pub mod closing; // the end of a connection that loses no byte
 pub mod echo; // answers every message with itself, for conformance suites
 pub mod route; // from a request to a session
-pub mod session; // one client, from hello to the close
-mod wire; // its reading end
+mod session; // one client, from hello to the close
+mod greeting; // its hello and its welcome
+mod wire; // both ends of its connection
 mod marks; // its read marks, at their pace
 mod lane; // its frames, in order
 mod offences; // how much a client may do wrong
 mod commands; // each frame
-mod answers; // failures as frames
+mod answers; // failures as frames, and the closes that follow them

@@ -10,9 +10,11 @@ use tokio_rustls::server::TlsStream;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
+use super::greeting::Guest;
 use super::handshake::{Handshake, HandshakeError};
-use super::session::{self, Guest, Input, Opened};
+use super::session;
 use super::upgrade::{TakenOver, take_over};
+use super::wire::{Input, Wire};
 use crate::egress::send_queue::SendQueue;
 use crate::error::{Error, Result};
 use crate::ingress::app::App;
@@ -62,15 +64,14 @@ async fn open(app: App, call: Call) -> Result<Response> {
     let place = app.limits.socket(address)?;
     let arrival = Arrival {
         app: app.clone(),
-        upgrade,
         guest: Guest { address, place },
         connection: call.connection,
     };
     let connection = arrival.connection.as_ref();
     // Tasks of two types: one for both would carry the room for the other's stream.
     match connection.is_some_and(|connection| connection.is_tls) {
-        true => app.tasks.spawn(serve(arrival, split_tls)),
-        false => app.tasks.spawn(serve(arrival, split_plain)),
+        true => app.tasks.spawn(serve(upgrade, arrival, split_tls)),
+        false => app.tasks.spawn(serve(upgrade, arrival, split_plain)),
     }
     Ok(handshake.response())
 }
@@ -78,47 +79,50 @@ async fn open(app: App, call: Call) -> Result<Response> {
 /// A client whose stream is about to come out of hyper.
 struct Arrival {
     app: App,
-    upgrade: OnUpgrade,
     guest: Guest,
     /// Its place in the count of connections, until the socket ends.
     connection: Option<Connection>,
 }
 
-async fn serve<S, R>(arrival: Arrival, split: fn(S, usize) -> (R, SendQueue))
+/// Serves a socket until it ends.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` would carry the room for its arguments twice"
+)]
+fn serve<S, R>(
+    upgrade: OnUpgrade,
+    mut arrival: Arrival,
+    split: fn(S, usize) -> Wire<R>,
+) -> impl Future<Output = ()> + Send
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     R: Input,
 {
-    let Arrival {
-        app,
-        upgrade,
-        guest,
-        connection: _place,
-    } = arrival;
-    match take_over(upgrade).await {
-        Ok(TakenOver { stream, leftover }) => {
-            let (input, queue) = split(stream, app.hub.options.queue_bytes_max);
-            let opened = Opened {
-                input,
-                queue,
-                leftover,
-            };
-            session::serve(&app, opened, guest).await;
-        }
-        Err(error) => tracing::debug!(%error, "a socket was lost before it opened"),
+    async move {
+        let Arrival {
+            app,
+            guest,
+            connection: _place,
+        } = &mut arrival;
+        let TakenOver { stream, leftover } = match take_over(upgrade).await {
+            Ok(taken_over) => taken_over,
+            Err(error) => return tracing::debug!(%error, "a socket was lost before it opened"),
+        };
+        let mut wire = split(stream, app.hub.options.queue_bytes_max);
+        session::serve(app, &mut wire, leftover, guest).await;
     }
 }
 
-fn split_plain(stream: TcpStream, bytes_max: usize) -> (OwnedReadHalf, SendQueue) {
+fn split_plain(stream: TcpStream, bytes_max: usize) -> Wire<OwnedReadHalf> {
     let (input, output) = stream.into_split();
-    (input, SendQueue::new(output, bytes_max))
+    Wire::new(input, SendQueue::new(output, bytes_max))
 }
 
 type Tls = TlsStream<TcpStream>;
 
-fn split_tls(stream: Tls, bytes_max: usize) -> (ReadHalf<Tls>, SendQueue) {
+fn split_tls(stream: Tls, bytes_max: usize) -> Wire<ReadHalf<Tls>> {
     let (input, output) = tokio::io::split(stream);
-    (input, SendQueue::owned(output, bytes_max))
+    Wire::new(input, SendQueue::owned(output, bytes_max))
 }
 
 /// A problem with the headers that the RFC asks for.

@@ -1,5 +1,5 @@
-//! The reading end of one session: texts one after the other; pings and closes are answered on
-//! the way and never seen by the session.
+//! Both ends of one connection. Texts come one after the other; pings and closes are answered on the
+//! way and never seen by the session.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,22 +22,29 @@ const LIMITS: Limits = Limits {
     text_only: true,
 };
 
-/// The reading end.
+/// The reading end of a stream, plain or TLS.
+pub(super) trait Input: AsyncRead + Unpin + Send {}
+
+impl<R: AsyncRead + Unpin + Send> Input for R {}
+
+/// One connection.
 pub(super) struct Wire<R> {
+    /// The reading end.
     pub(super) input: R,
     decoder: Decoder,
     texts: VecDeque<String>,
-    queue: Arc<SendQueue>,
+    /// The writing end, to which goes what it answers by itself.
+    pub(super) queue: Arc<SendQueue>,
 }
 
 impl<R: AsyncRead + Unpin> Wire<R> {
-    /// A reading end; what it answers by itself goes to `queue`.
-    pub(super) fn new(input: R, queue: Arc<SendQueue>) -> Self {
+    /// Both ends of one connection.
+    pub(super) fn new(input: R, queue: SendQueue) -> Self {
         Self {
             input,
             decoder: Decoder::new(LIMITS),
             texts: VecDeque::new(),
-            queue,
+            queue: Arc::new(queue),
         }
     }
 
