@@ -64,7 +64,7 @@ async fn a_master_that_is_made_a_replica_while_it_lives_is_left() {
     pair.sentinels.fail_over().await;
     pair.sentinels.promoted(pair.new.port()).await;
     wait_for("the old master is a replica", async || {
-        let mut raw = pair.old.raw().await;
+        let mut raw = pair.old.try_raw().await?;
         let mut info = redis::cmd("INFO");
         let info = info.arg("replication").query_async(&mut raw);
         let info: String = info.await.ok()?;

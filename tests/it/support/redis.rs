@@ -160,8 +160,13 @@ impl RedisServer {
 
     /// A plain connection of an administrator, to look at and to damage what is kept.
     pub(crate) async fn raw(&self) -> MultiplexedConnection {
+        self.try_raw().await.expect("it takes connections")
+    }
+
+    /// As [`Self::raw`], of a server that may break connections off, as one does that is made a replica.
+    pub(crate) async fn try_raw(&self) -> Option<MultiplexedConnection> {
         let client = redis::Client::open(self.admin_url()).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        client.get_multiplexed_async_connection().await.ok()
     }
 
     /// Makes the server hang: connections stay open, nothing is answered.
