@@ -2,6 +2,7 @@
 real stores that hang, die or hold what nobody can read."""
 
 import base64
+import contextlib
 import json
 import os
 import pathlib
@@ -12,10 +13,9 @@ import time
 import urllib.parse
 import uuid
 
-import fetch
 import server
+from server import call
 
-SERVICES = fetch.ROOT / "scripts/services"
 LOAD = "--users 20 --groups 4 --rate 20 --seconds 3600".split()
 # So long that a few hundred fill what the kernels keep for a socket.
 LONG = "长" * 20_000
@@ -50,25 +50,25 @@ class Socket:
         self.stream.sendall(b"\x81\xfe" + len(payload).to_bytes(2) + bytes(4) + payload)
 
 
-def by_clients(one, token, group, call, until):
+def by_clients(one, token, group, until):
     """What needs nothing but clients: one who takes nothing, one who types without end, one who is replaced."""
     deaf = Socket(one.url, token, "deaf", takes_little=True)
     until("Bytes that wait for sockets", "Pushes dropped for slow sockets",
-          doing=lambda: say_long(one, token, group, call))
+          doing=lambda: say_long(one, token, group))
     replaced, rude = Socket(one.url, token, "rude"), Socket(one.url, token, "rude")
     until("Signals dropped", "Sockets closed by the server", doing=lambda: rude.say({"type": "typing", "group": group}))
     for each in (deaf, replaced, rude):
         each.stream.close()
 
 
-def say_long(one, token, group, call):
+def say_long(one, token, group):
     """Says more than what is kept of a log in Redis (twice 256 KiB)."""
     for _ in range(10):
         body = {"client_id": str(uuid.uuid4()), "body": {"kind": "text", "text": LONG}}
-        call(f"{one.url}/v1/groups/{group}/messages", body, token=token, expect=201)
+        call(f"{one.url}/v1/groups/{group}/messages", body, token)
 
 
-def by_hanging(one, token, other, token_there, group, stores, call, until):
+def by_hanging(one, token, other, token_there, group, stores, until):
     """A node that hangs while so much is said on another one that the log is cut off above where it was."""
     redis = administrator(stores)
     listener = Socket(one.url, token, "listener")
@@ -78,7 +78,7 @@ def by_hanging(one, token, other, token_there, group, stores, call, until):
         reached = sequence(redis("XREVRANGE", stream, "+", "-", "COUNT", "1"))
         os.kill(one.pid, signal.SIGSTOP)
         try:
-            say_long(other, token_there, group, call)
+            say_long(other, token_there, group)
             # First its share of the work has to be taken over.
             deadline = time.monotonic() + TAKEN_OVER_WITHIN_S
             while sequence(redis("XRANGE", stream, "-", "+", "COUNT", "1")) <= reached + 1:
@@ -93,35 +93,34 @@ def by_hanging(one, token, other, token_there, group, stores, call, until):
     listener.stream.close()
 
 
-def by_stores(one, stores, owner, program, token, group, call, until):
+def by_stores(one, stores, owner, program, token, group, until):
     """A MongoDB that hangs, a Redis that is full, hangs and crashes, all while people talk; then an event that nobody can
     read, for which the node's tail stops."""
     def rename():
-        call(f"{one.url}/v1/groups/{group}", {"name": "改名"}, token=token, method="PATCH", expect=None)
+        call(f"{one.url}/v1/groups/{group}", {"name": "改名"}, token, method="PATCH", refused=range(400, 600))
 
-    def services(*verb):
-        subprocess.run([SERVICES, *verb, stores], check=True)
+    @contextlib.contextmanager
+    def hanging(name):
+        server.services("pause", name, stores)
+        try:
+            yield
+        finally:
+            server.services("resume", name, stores)
 
     redis = administrator(stores)
     with server.talking(program, one.url, *owner, *LOAD):
-        services("pause", "mongodb")
-        try:
+        with hanging("mongodb"):
             until("Stores that do not answer", "Age of the oldest event not handled", "Batches taken again",
                   "Groups in which a sender waits for `stored`")
-        finally:
-            services("resume", "mongodb")
         # A change is decided elsewhere, and cannot be told.
         redis("CONFIG", "SET", "maxmemory", "1")
         try:
             until("Changes decided and not told", doing=rename)
         finally:
             redis("CONFIG", "SET", "maxmemory", "0")
-        services("pause", "redis")
-        try:
+        with hanging("redis"):
             until("Appends without an answer")
-        finally:
-            services("resume", "redis")
-        services("restart", "redis")
+        server.services("restart", "redis", stores)
         until("Epochs raised in the last hour")
     unreadable(redis, group)
     until("Dead letters in the last hour", "Alerts that fire")

@@ -1,6 +1,8 @@
-"""Throwaway servers and stores for tests and benches that look at them from outside (web, metrics, monitoring, bench)."""
+"""Throwaway servers and stores for tests and benches that look at them from outside (web, api, metrics, monitoring,
+bench), and how they are asked."""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -10,6 +12,8 @@ import tempfile
 import threading
 import time
 import typing
+import urllib.error
+import urllib.request
 
 import fetch
 
@@ -70,16 +74,30 @@ def running(binary=None, settings=None):
                 process.wait()
 
 
+def services(*arguments):
+    """Run scripts/services and return what it prints. If we are interrupted, it still cleans up."""
+    command = [fetch.ROOT / "scripts/services", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        printed = process.communicate()[0]
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    if process.returncode != 0:
+        raise SystemExit(f"scripts/services {arguments[0]} failed")
+    return printed
+
+
 @contextlib.contextmanager
 def real_stores(only="redis,mongodb,postgres"):
     """A Redis, a MongoDB and a PostgreSQL that are empty and nobody else's, as the tests' variables name them."""
-    services = fetch.ROOT / "scripts/services"
-    started = subprocess.run([services, "start", "--only", only], stdout=subprocess.PIPE, text=True, check=True)
-    variables = dict(line.split("=", 1) for line in started.stdout.splitlines())
+    lines = services("start", "--only", only).splitlines()
+    variables = dict(line.split("=", 1) for line in lines)
     try:
         yield variables
     finally:
-        subprocess.run([services, "stop", variables["QUNLIU_TEST_SERVICES_DIR"]], check=True)
+        services("stop", variables["QUNLIU_TEST_SERVICES_DIR"])
 
 
 def addresses(stores):
@@ -116,3 +134,21 @@ def program():
         raise SystemExit("the server does not build")
     target = os.environ.get("CARGO_TARGET_DIR") or "target"
     return fetch.ROOT / target / "debug/qunliu"  # an absolute `target` replaces ROOT
+
+
+def call(url, body=None, token=None, method=None, refused=()):
+    """GET, or POST of a JSON body; the answer's bytes, or None if its status is one of `refused`. Any other error status
+    ends the script."""
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(url, data=data, headers={"content-type": "application/json"}, method=method)
+    if token:
+        request.add_header("authorization", f"Bearer {token}")
+    # No proxy that the environment may name: all is on this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=30) as answer:
+            return answer.read()
+    except urllib.error.HTTPError as error:
+        if error.code in refused:
+            return None
+        raise SystemExit(f"{url}: {error.code} {error.read().decode(errors='replace')}") from error
