@@ -87,11 +87,8 @@ impl Readiness {
         let answered = matches!(timeout(ANSWERS_WITHIN, answer).await, Ok(Ok(_)));
         let name = [store];
         let took = asked.elapsed().as_secs_f64();
-        self.metrics
-            .store_ready
-            .with_label_values(&name)
-            .set(answered.into());
-        let seconds = &self.metrics.store_probe_seconds;
+        let (ready, seconds) = (&self.metrics.store_ready, &self.metrics.store_probe_seconds);
+        ready.with_label_values(&name).set(answered.into());
         seconds.with_label_values(&name).set(took);
         match answered {
             true => Ok(()),

@@ -30,7 +30,7 @@ pub(super) fn refuse(
 
 /// Counts a failure, and makes the frame for it. A fault of ours is logged, once, under an id that
 /// the message carries.
-pub(super) fn refusal(
+fn refusal(
     app: &App,
     id: Option<u64>,
     group: Option<GroupId>,
@@ -46,7 +46,7 @@ pub(super) fn refusal(
 }
 
 /// The frame for a failure; `reference` is where the log says more.
-pub(super) fn error_frame(
+fn error_frame(
     id: Option<u64>,
     group: Option<GroupId>,
     error: &Error,

@@ -1,5 +1,6 @@
 //! The beginning of a connection: its `hello`, who says it, and the welcome.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,9 @@ use crate::ingress::app::App;
 use crate::ingress::auth::ticket;
 use crate::ingress::limit::Asker;
 use crate::ingress::limit::sockets::Place;
+use crate::model::id::GroupId;
 use crate::model::message::{MENTIONS_MAX, TEXT_CHARS_MAX};
+use crate::model::position::Position;
 use crate::model::time::Time;
 use crate::protocol::client::{ClientFrame, FRAME_BYTES_MAX, Hello};
 use crate::protocol::code::{ErrorCode, close};
@@ -68,20 +71,14 @@ pub(super) async fn greet<R: Input>(
 ) -> std::result::Result<Option<Greeted>, ReadError> {
     wire.feed(leftover)?;
     let said = timeout(HELLO_PATIENCE, hello(app, wire, guest.address));
-    let draining = app.tasks.draining().clone();
-    let Some(said) = draining.run_until_cancelled(said).await else {
+    let Some(said) = app.tasks.draining().run_until_cancelled(said).await else {
         answers::close_with(app, &wire.queue, close::RESTART, "drain");
         return Ok(None);
     };
-    let greeted = match said {
-        Ok(said) => match said? {
-            Ok(proven) => admit(app, &wire.queue, proven, guest).await,
-            Err(error) => Err(error),
-        },
-        Err(_elapsed) => {
-            let detail = "no hello came within 5 seconds";
-            Err(Error::new(ErrorCode::Unauthenticated, detail))
-        }
+    let late = || Error::new(ErrorCode::Unauthenticated, "no hello came within 5 seconds");
+    let greeted = match said.unwrap_or_else(|_elapsed| Ok(Err(late())))? {
+        Ok(proven) => admit(app, &wire.queue, proven, guest).await,
+        Err(error) => Err(error),
     };
     let turned_away = |error| answers::turn_away(app, &wire.queue, &error);
     Ok(greeted.map_err(turned_away).ok())
@@ -147,7 +144,7 @@ async fn admit(
     let socket = Arc::new(Socket::arriving(
         app.hub.next_socket_id(),
         caller,
-        hello.device.clone(),
+        hello.device,
         Arc::clone(queue),
         until,
         app.metrics.clone(),
@@ -156,7 +153,7 @@ async fn admit(
     let attached = app.attach.enter(&socket);
     // From here on an end of the session finds the socket; one that came before is seen here.
     app.auth.sessions.check(caller)?;
-    welcome(app, &socket, hello).await?;
+    welcome(app, &socket, &hello.cursors).await?;
     let asker = Asker {
         address: guest.address,
         user: caller.user,
@@ -167,8 +164,8 @@ async fn admit(
     })
 }
 
-async fn welcome(app: &App, socket: &Socket, hello: Hello) -> Result<()> {
-    let (user, arrival) = app.attach.arrive(socket, &hello.cursors).await?;
+async fn welcome(app: &App, socket: &Socket, cursors: &HashMap<GroupId, Position>) -> Result<()> {
+    let (user, arrival) = app.attach.arrive(socket, cursors).await?;
     let (first, more) = pieces(&arrival.groups);
     socket.send(&ServerFrame::Welcome(Welcome {
         session: socket.caller.session,
